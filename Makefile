@@ -1,0 +1,64 @@
+# Needs Python 3.11+ and make; everything else is installed below this folder.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := -m pip --disable-pip-version-check --quiet
+READY := .venv/.ready
+
+.PHONY: help setup demo test check bench format lock schema clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("File Inventory needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP) install --require-hashes -r requirements.lock
+	$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+# What only the tests need: the real gateway, and the DuckDB versions that readers and hosts have.
+tests/gateway/node_modules/.ready: tests/gateway/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix tests/gateway --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
+	else echo "npm is not installed: the tests through the real Portkey gateway will be skipped"; fi
+
+.duckdb-%/.ready: tests/duckdb-%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) install --require-hashes -r $<
+	touch $@
+
+demo: $(READY) ## run the main job against the built-in simulator
+	$(BIN)/file-inventory demo
+
+test: $(READY) tests/gateway/node_modules/.ready .duckdb-1.4/.ready .duckdb-1.5/.ready ## run all tests
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	PYTHONPATH=$$(echo .duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit tests/integration -k "store or sync or query" $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=95
+
+check: $(READY) ## lint, format, types, layers, shipped schema
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m etl.config | diff - config/inventory.schema.json
+
+bench: $(READY) ## measure speed and memory, print and keep the figures
+	$(BIN)/python tests/benchmarks/bench.py
+
+format: $(READY) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(READY) ## resolve the dependencies anew
+	$(BIN)/python $(PIP) install uv
+	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --python-version 3.11 --no-header --upgrade -o requirements.lock
+
+schema: $(READY) ## write the JSON Schema of the configuration
+	$(BIN)/python -m etl.config > config/inventory.schema.json
+
+clean: ## remove all that make made
+	rm -rf .venv .duckdb-* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find etl tests -name __pycache__ -type d -prune -exec rm -rf {} +

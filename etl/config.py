@@ -1,0 +1,287 @@
+"""The configuration: one YAML file, checked whole before anything is sent."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
+from ruamel.yaml import YAML, YAMLError
+
+from etl.errors import ConfigError
+from etl.providers import PROVIDERS, AnyCredential
+from etl.providers.base import SECRETISH, Brake, Credential, Duration, RequestSettings, Schedule, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+DEFAULT_PATH = "config/inventory.yaml"
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+Location = tuple[str | int, ...]
+
+
+class HttpSettings(RequestSettings):
+    """How requests are sent; a credential may override all but the first two."""
+
+    workers: int = Field(16, ge=1, description="Listings fetched side by side.")
+    per_host: int = Field(8, ge=1, description="Requests in flight to one host.")
+
+
+class Serve(Settings):
+    """Where the service listens."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    token: SecretStr | None = Field(None, description="Asked of every caller; needed beyond loopback.")
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, KeyError):
+        raise ValueError("is not a time zone; write a name such as UTC or Europe/Berlin") from None
+    return value
+
+
+class Config(Settings):
+    """Everything the operator decides."""
+
+    store: Path = Field(
+        Path("data/inventory.duckdb"), description="The published database; the writer's lies beside it."
+    )
+    schedule: Schedule | None = Field(None, description="When the service syncs.")
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC", description="What the schedule is read in."
+    )
+    stale_after: Duration = Field(
+        86400.0,
+        description="A credential is stale when its last complete listing is older.",
+        examples=["24h"],
+    )
+    credentials: tuple[Annotated[AnyCredential, Field(discriminator="type")], ...] = Field(min_length=1)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    brake: Brake = Field(default_factory=Brake)
+    serve: Serve = Field(default_factory=Serve)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        counts = Counter(credential.name for credential in self.credentials)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise ValueError(f"two credentials have the name {', '.join(twice)}: give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def _settings_reach_credentials(self) -> Self:
+        shared = self.http.model_dump(include=set(RequestSettings.model_fields))
+        settled = tuple(
+            credential.model_copy(
+                update={
+                    "schedule": credential.schedule or self.schedule,
+                    "stale_after": credential.stale_after or self.stale_after,
+                    "http": RequestSettings(**shared | credential.http.model_dump(exclude_unset=True)),
+                    "brake": self.brake.model_copy(update=credential.brake.model_dump(exclude_unset=True)),
+                }
+            )
+            for credential in self.credentials
+        )
+        object.__setattr__(self, "credentials", settled)
+        return self
+
+    def secrets(self) -> Iterator[str]:
+        """Every secret value in it, for redaction."""
+        for credential in self.credentials:
+            yield from credential.secrets()
+        if self.serve.token:
+            yield self.serve.token.get_secret_value()
+
+    def credential(self, name: str) -> Credential:
+        """Return the credential of that name, or raise ConfigError with the nearest name."""
+        names = [credential.name for credential in self.credentials]
+        if name not in names:
+            raise ConfigError(f"no credential is named {name}{_nearest(name, names)}")
+        return self.credentials[names.index(name)]
+
+
+def load_config(
+    path: str | Path | None = None, *, env: Mapping[str, str] | None = None, secrets: bool = True
+) -> Config:
+    """Read and check a configuration file.
+
+    Args:
+        path: The file; else `$FILE_INVENTORY_CONFIG`, else `config/inventory.yaml`.
+        env: Where `${NAME}` is looked up; the process environment by default.
+        secrets: False leaves references as they stand, for those who only want to find the store.
+
+    Raises:
+        ConfigError: With one line for each fault.
+    """
+    env = os.environ if env is None else env
+    path = Path(path or env.get("FILE_INVENTORY_CONFIG") or DEFAULT_PATH)
+    raw = _read(path)
+    unresolved: dict[Location, str] = {}
+    resolved = _resolve(raw, (), env, unresolved) if secrets else raw
+    faults = list(unresolved.items())
+    try:
+        config = Config.model_validate(resolved)
+    except ValidationError as error:
+        for fault in error.errors(include_input=False, include_url=False):
+            location = _without_tag(fault["loc"])
+            if location not in unresolved or fault["type"] == "extra_forbidden":
+                faults.append((location, _sentence(fault)))
+    if faults:
+        raise ConfigError(
+            "\n".join(f"{path}: {_written(location, raw)}{fault}" for location, fault in faults)
+        )
+    return config
+
+
+def _read(path: Path) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file; write a starter there with: file-inventory init {path}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise ConfigError(f"{path}{line}: not valid YAML: {str(problem).splitlines()[0]}") from None
+
+
+def _resolve(value: Any, location: Location, env: Mapping[str, str], faults: dict[Location, str]) -> Any:
+    """Replace references by what they name; note what cannot be."""
+    if isinstance(value, dict):
+        return {key: _resolve(inner, (*location, key), env, faults) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_resolve(inner, (*location, index), env, faults) for index, inner in enumerate(value)]
+    if isinstance(value, str):
+        try:
+            return _string(value, env, secret=_is_secret(location))
+        except ValueError as error:
+            faults[location] = str(error)
+    elif value is not None and _is_secret(location):
+        faults[location] = _LITERAL_SECRET
+    return value
+
+
+_LITERAL_SECRET = (
+    "is written out; put a reference here, ${NAME} of the environment or file:/path, and the secret there"  # noqa: S105
+)
+
+
+def _is_secret(location: Location) -> bool:
+    in_secret_place = "labels" not in location and location[:1] in {("credentials",), ("serve",)}
+    return in_secret_place and bool(SECRETISH.search(str(location[-1])))
+
+
+def _string(value: str, env: Mapping[str, str], *, secret: bool) -> str:
+    found: Callable[[str], str] = lambda text: _usable(text, value)  # noqa: E731
+    if value.startswith("file:"):
+        return found(_file(value.removeprefix("file:")))
+    if secret and not _REFERENCE.search(value):
+        raise ValueError(_LITERAL_SECRET)
+    if missing := [name for name in _REFERENCE.findall(value) if name not in env]:
+        raise ValueError(f"the environment has no {', '.join(missing)}; set it before starting")
+    return _REFERENCE.sub(lambda match: found(env[match[1]]), value)
+
+
+def _file(path: str) -> str:
+    try:
+        return Path(path).read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "not text"
+        raise ValueError(f"the file {path} cannot be read: {cause}") from None
+
+
+def _usable(text: str, reference: str) -> str:
+    if not text.strip():
+        raise ValueError(f"{reference} is empty")
+    if not text.isascii() or not text.isprintable():
+        raise ValueError(f"{reference} holds characters that no HTTP header can carry, such as a line break")
+    return text
+
+
+def _without_tag(location: Location) -> Location:
+    """Drop the credential's type, which pydantic adds to the path."""
+    tagged = location[:1] == ("credentials",) and len(location) > 2 and location[2] in PROVIDERS  # noqa: PLR2004
+    return (*location[:2], *location[3:]) if tagged else location
+
+
+def _written(location: Location, raw: Any) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if location[:1] == ("credentials",) and len(location) > 1 and isinstance(location[1], int):
+        entry = raw["credentials"][location[1]]
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str):
+            text += f" (of {entry['name']})"
+    return f"{text}: " if text else ""
+
+
+def _sentence(fault: Any) -> str:
+    """Say what is wrong and how to mend it."""
+    key = str(fault["loc"][-1]) if fault["loc"] else ""
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"unknown key{_nearest(key, _known_keys(fault['loc'][:-1]))}"
+        case "missing":
+            return "is missing; add it"
+        case "union_tag_not_found":
+            return f"has no type; add type: {' or '.join(PROVIDERS)}"
+        case "union_tag_invalid":
+            return f"type {fault['ctx']['tag']} is not known{_nearest(fault['ctx']['tag'], list(PROVIDERS))}"
+        case "value_error":
+            return str(fault["ctx"]["error"])
+        case "string_type":
+            return "is not text; put it in quotes"
+        case "string_pattern_mismatch":
+            return "may hold only letters, digits, dots, dashes and underscores, and starts with a letter or digit"
+        case "model_type" | "model_attributes_type" | "dict_type" if not fault["loc"]:
+            return "the file holds no settings; write a starter with: file-inventory init PATH"
+    return str(fault["msg"]).replace("Input should", "should")
+
+
+def _known_keys(location: Location) -> list[str]:
+    """List the keys that may stand where an unknown one was found."""
+    model: type[BaseModel] = Config
+    for part in location:
+        if part in PROVIDERS:
+            model = _CREDENTIALS[str(part)]
+        elif isinstance(part, str) and part != "credentials":
+            model = _parts(model)[part]
+    return list(model.model_fields)
+
+
+def _parts(model: type[BaseModel]) -> dict[str, Any]:
+    return {name: field.annotation for name, field in model.model_fields.items()}
+
+
+_CREDENTIALS: dict[str, type[Credential]] = {
+    model.model_fields["type"].annotation.__args__[0]: model  # type: ignore[union-attr]
+    for model in AnyCredential.__args__  # type: ignore[attr-defined]
+}
+
+
+def _nearest(word: str, words: list[str]) -> str:
+    near = difflib.get_close_matches(word, words, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(words))}"
+
+
+def json_schema() -> str:
+    """Return the JSON Schema of the configuration, for editors."""
+    schema = Config.model_json_schema()
+    schema["title"] = "File Inventory configuration"
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json_schema())

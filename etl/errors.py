@@ -1,0 +1,108 @@
+"""What can go wrong, as a tree.
+
+FileInventoryError
+├── ConfigError             the configuration is wrong; nothing was sent
+├── QueryError              the SQL of a query is wrong
+├── StoreError              the store cannot be used
+│   └── StoreBusy           another process writes to it
+└── ListingError            a listing ended early; `reason` is its one-word cause
+    ├── Refused             the server said no: 401, 403, 404, another 4xx, a spent quota
+    ├── Unreachable         no usable answer, after retries: transport errors, time limits, 5xx, 429
+    ├── WrongShape          an answer that is no page of a file list
+    ├── Unsupported         no file list exists behind this route
+    ├── EndNotProven        the pages stopped making progress before the end
+    └── Cancelled           the run was told to stop
+
+Every message is one sentence or two for the person who has to mend it: the thing, the place, the mend.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+REDACTED = "[redacted]"
+_KEY_SHAPES = re.compile(r"(?i)\b(?:bearer\s+[^\s\"',]+|(?:sk|pk|rk|gsk|xai)-[a-z0-9_-]{8,})")
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Blot out the given secrets, however URLs or JSON spell them, and whatever else looks like a key.
+
+    Control characters go too: the text may come from a server and end on a terminal.
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        for spelling in {secret, quote(secret), quote(secret, safe=""), ascii(secret)[1:-1]}:
+            text = text.replace(spelling, REDACTED)
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return _KEY_SHAPES.sub(REDACTED, printable)
+
+
+class FileInventoryError(Exception):
+    """Base of all errors that users are meant to read."""
+
+
+class ConfigError(FileInventoryError):
+    """The configuration is wrong; the message has one line for each fault found."""
+
+
+class QueryError(FileInventoryError):
+    """DuckDB refused the SQL of a query."""
+
+
+class StoreError(FileInventoryError):
+    """The store cannot be opened, read or written."""
+
+
+class StoreBusy(StoreError):
+    """Another process writes to the store."""
+
+
+class ListingError(FileInventoryError):
+    """A listing ended before its end was seen."""
+
+    reason = "failed"
+
+
+class Refused(ListingError):
+    """The server refused the request, for a cause that trying again does not heal."""
+
+    reason = "refused"
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status of the answer."""
+
+
+class Unreachable(ListingError):
+    """No usable answer came, not even after retries."""
+
+    reason = "unreachable"
+
+
+class WrongShape(ListingError):
+    """The answer is not a page of a file list."""
+
+    reason = "wrong_shape"
+
+
+class Unsupported(ListingError):
+    """The provider behind this route has no file list."""
+
+    reason = "unsupported"
+
+
+class EndNotProven(ListingError):
+    """The pages stopped making progress, so the end of the list was not seen."""
+
+    reason = "end_not_proven"
+
+
+class Cancelled(ListingError):
+    """The run was told to stop."""
+
+    reason = "cancelled"

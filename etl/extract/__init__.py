@@ -1,0 +1,1 @@
+"""Fetching listings over HTTP."""

@@ -1,0 +1,322 @@
+"""The one place that speaks HTTP: it can send nothing but GET, and only to configured hosts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib.metadata import version
+from threading import BoundedSemaphore, Event
+from typing import TYPE_CHECKING, NoReturn, Self
+
+import httpx
+import msgspec
+import tenacity
+
+from etl.errors import Cancelled, EndNotProven, Refused, Unreachable, Unsupported, WrongShape, redact
+from etl.providers import PROVIDERS
+from etl.providers.base import Answer, described
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from etl.config import Config
+    from etl.providers import Credential
+    from etl.transform.record import Json
+
+log = logging.getLogger(__name__)
+
+LONGEST_WAIT = 60.0
+"""Seconds; the most that a Retry-After is obeyed before the next try."""
+
+HEALING = frozenset({408, 409, 429})
+"""Statuses below 500 that trying again may heal."""
+
+SPENT = frozenset(
+    {
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "credit_balance_exhausted",
+        "organization_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+        "project_spend_limit_exceeded",
+    }
+)
+"""Error codes of a 429 that is no throttle: the money is spent."""
+
+_MOST_REDIRECTS = 3
+
+_HINTS = {
+    401: "the key is not accepted; check that it is current and belongs to this route",
+    403: "the key may not list files; give it read permission for files",
+    404: "there is no file list at this URL; check base_url, which usually ends in /v1",
+    412: "a budget is exhausted; raise it at the gateway",
+}
+
+
+class _Transient(Unreachable):
+    """A fault that trying again may heal."""
+
+    def __init__(self, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.wait = wait
+        """Seconds the server asked for."""
+
+
+class Http:
+    """A pool of connections for one run; a context manager."""
+
+    def __init__(self, config: Config) -> None:
+        self._secrets = sorted(set(config.secrets()))
+        self._origins = {_origin(httpx.URL(credential.base_url)) for credential in config.credentials}
+        self._hosts: dict[str, BoundedSemaphore] = defaultdict(lambda: BoundedSemaphore(config.http.per_host))
+        self._stop = Event()
+        self._client = httpx.Client(
+            headers={
+                "accept": "application/json",
+                "user-agent": f"file-inventory/{version('llm-file-inventory')}",
+            },
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.http.workers),
+            event_hooks={"request": [self._only_reads]},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def cancel(self) -> None:
+        """End every listing in hand."""
+        self._stop.set()
+
+    def pause(self, seconds: float) -> None:
+        """Sleep; raise Cancelled when the run is told to stop."""
+        if self._stop.wait(seconds):
+            raise Cancelled("the run was told to stop")
+
+    def redact(self, text: str) -> str:
+        """Blot out every secret of the configuration."""
+        return redact(text, self._secrets)
+
+    def _only_reads(self, request: httpx.Request) -> None:
+        if request.method != "GET" or _origin(request.url) not in self._origins:
+            raise Refused(
+                f"refused to send {request.method} to {request.url.host}: only configured hosts are read", 0
+            )
+
+    def send(
+        self, url: httpx.URL, credential: Credential, headers: Mapping[str, str]
+    ) -> tuple[httpx.Response, bytes]:
+        """Send one GET and return the response with its whole body; raise a ListingError on transport faults."""
+        limits = credential.http
+        timeout = httpx.Timeout(limits.read_timeout, connect=limits.connect_timeout)
+        until = time.monotonic() + limits.page_timeout
+        with self._hosts[_origin(url)]:
+            self.pause(0)
+            try:
+                with self._client.stream("GET", url, headers=headers, timeout=timeout) as response:
+                    return response, self._body(response, limits.max_page_bytes, until)
+            except httpx.TransportError as error:
+                raise _Transient(f"{_place(url)} gave no answer: {_cause(error)}") from None
+            except httpx.HTTPError as error:
+                raise WrongShape(
+                    f"{_place(url)} gave an answer that cannot be read: {_cause(error)}"
+                ) from None
+
+    def _body(self, response: httpx.Response, limit: int, until: float) -> bytes:
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            self.pause(0)
+            if len(body) > limit:
+                raise WrongShape(
+                    f"{_place(response.url)} sent more than max_page_bytes ({limit}) for one page"
+                )
+            if time.monotonic() > until:
+                raise _Transient(f"{_place(response.url)} took longer than page_timeout for one page")
+        return bytes(body)
+
+
+@dataclass
+class Getter:
+    """The `get` of one listing: paced, retried within its time limit, counted."""
+
+    http: Http
+    credential: Credential
+    requests: int = 0
+    retries: int = 0
+    bytes_received: int = 0
+    stalled: bool = False
+    """Whether the last page brought nothing new: then there is no next one."""
+    _asked: set[httpx.URL] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        provider = PROVIDERS[self.credential.type]
+        own = {name: value.get_secret_value() for name, value in self.credential.headers.items()}
+        self._headers = {
+            **provider.headers(self.credential),
+            **{name.lower(): value for name, value in own.items()},
+        }
+        self._unsupported = provider.unsupported
+        rate = self.credential.http.requests_per_second
+        self._sent: deque[float] = deque(maxlen=max(1, int(rate)))
+        self._window = max(1, int(rate)) / rate
+        self._until = time.monotonic() + self.credential.http.listing_timeout
+
+    def __call__(self, path: str, **params: str | int | None) -> Answer:
+        """Return one page's answer; raise a ListingError when none comes, EndNotProven when it was asked before."""
+        given = {name: value for name, value in params.items() if value is not None}
+        url = httpx.URL(f"{self.credential.base_url}/{path}", params=given)
+        if self.stalled:
+            raise EndNotProven("an empty page says that there is more")
+        if url in self._asked:
+            raise EndNotProven("the server's cursor leads back to a page that was already read")
+        self._asked.add(url)
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self.credential.http.attempts)
+            | tenacity.stop_before_delay(max(0.0, self._until - time.monotonic())),
+            wait=_wait,
+            retry=tenacity.retry_if_exception_type(_Transient),
+            sleep=self.http.pause,
+            before_sleep=self._note_retry,
+            reraise=True,
+        )
+        return retrying(self._once, url)
+
+    def _note_retry(self, state: tenacity.RetryCallState) -> None:
+        self.retries += 1
+        error = self.http.redact(str(state.outcome.exception() if state.outcome else ""))
+        wait = state.next_action.sleep if state.next_action else 0.0
+        log.info("retry", extra={"credential": self.credential.name, "wait": round(wait, 2), "error": error})
+
+    def _once(self, url: httpx.URL) -> Answer:
+        for _ in range(_MOST_REDIRECTS + 1):
+            self._keep_pace()
+            self.requests += 1
+            response, body = self.http.send(url, self.credential, self._headers)
+            self.bytes_received += response.num_bytes_downloaded
+            if response.next_request is None:
+                return self._answer(response, body)
+            url = self._same_host(url, response.next_request.url)
+        raise Refused(f"{_place(url)} redirects in circles; set base_url to where the file list is", 310)
+
+    def _same_host(self, url: httpx.URL, target: httpx.URL) -> httpx.URL:
+        if _origin(url) != _origin(target):
+            raise Refused(
+                f"{_place(url)} redirects to {_origin(target)}, which is not followed: it could take the key;"
+                " set base_url to the right host",
+                302,
+            )
+        return target
+
+    def _keep_pace(self) -> None:
+        if time.monotonic() > self._until:
+            raise Unreachable(f"listing {self.credential.name} took longer than listing_timeout")
+        if len(self._sent) == self._sent.maxlen:
+            self.http.pause(max(0.0, self._sent[0] + self._window - time.monotonic()))
+        self._sent.append(time.monotonic())
+
+    def _answer(self, response: httpx.Response, content: bytes) -> Answer:
+        place = _place(response.url)
+        if response.is_success:
+            return Answer(decode(content, place), response.headers)
+        try:
+            body = decode(content, place)
+        except WrongShape:
+            body = None
+        self._fail(response, body)
+
+    def _fail(self, response: httpx.Response, body: Json) -> NoReturn:
+        status = response.status_code
+        said = f": {described(body)}" if body is not None else ""
+        message = self.http.redact(f"{_place(response.url)} answered {status}{said}")
+        if self._unsupported(status, body):
+            raise Unsupported(f"this route has no file list{said}")
+        if (status in HEALING or status >= 500) and not _is_spent(body):  # noqa: PLR2004 - server errors
+            raise _Transient(message, retry_after(response.headers))
+        hint = f" ({_HINTS[status]})" if status in _HINTS else ""
+        raise Refused(message + hint, status)
+
+
+def decode(content: bytes, place: str) -> Json:
+    """Decode JSON; whole numbers keep every digit. Raise WrongShape if it is none."""
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.MsgspecError, RecursionError):
+        pass
+    try:  # slower, and more forgiving: lone surrogates and stray bytes spoil one record, not the page
+        return json.loads(content.decode("utf-8", "surrogateescape"), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        kind = (
+            "an empty body"
+            if not content
+            else "a web page"
+            if content.lstrip()[:1] == b"<"
+            else "no valid JSON"
+        )
+        raise WrongShape(f"{place} answered with {kind} instead of a file list") from None
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Return the seconds a server asks to wait: `retry-after-ms`, else `retry-after` as seconds or HTTP date.
+
+    Capped at LONGEST_WAIT; None for what is absent, negative, past or garbage.
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) * scale
+        except ValueError:
+            seconds = _seconds_until(value, now or datetime.now(UTC))
+        if seconds >= 0:
+            return min(seconds, LONGEST_WAIT)
+    return None
+
+
+def _seconds_until(date: str, now: datetime) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+    except (ValueError, OverflowError):
+        return -1.0
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
+
+
+_jitter = tenacity.wait_random_exponential(multiplier=0.5, max=30)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.wait if isinstance(error, _Transient) else None
+    return _jitter(state) if asked is None else asked
+
+
+def _is_spent(body: Json) -> bool:
+    error = body.get("error") if isinstance(body, dict) else None
+    return isinstance(error, dict) and not SPENT.isdisjoint(str(error.get(key)) for key in ("code", "type"))
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _origin(url: httpx.URL) -> str:
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+    return f"{url.scheme}://{url.host}:{port}"
+
+
+def _place(url: httpx.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode()}{url.path}"
+
+
+def _cause(error: httpx.HTTPError) -> str:
+    kind = type(error).__name__
+    return f"{kind}: {error}" if str(error) else kind

@@ -1,0 +1,1 @@
+"""Keeping the inventory in DuckDB, and publishing it."""

@@ -1,0 +1,19 @@
+-- The credentials as configured now (`configured`); those no longer configured stay, inactive.
+update credentials set active = false where name not in (select name from configured);
+
+update credentials
+set
+    type = configured.type,
+    provider = configured.provider,
+    base_url = configured.base_url,
+    labels = configured.labels,
+    key_fingerprint = configured.key_fingerprint,
+    active = true,
+    stale_after = to_seconds(configured.stale_after)
+from configured
+where configured.name = credentials.name;
+
+insert into credentials by name
+select name, type, provider, base_url, labels, key_fingerprint, true as active, to_seconds(stale_after) as stale_after
+from configured
+where name not in (select name from credentials);

@@ -1,0 +1,12 @@
+-- Log and carry out the decided deletions of one credential: the last known record stays in the log.
+insert into file_changes
+select
+    (select coalesce(max(change_id), 0) from file_changes) + row_number() over (), $run_id, $observed_at, $credential,
+    file_id, 'deleted',
+    case when expires_at <= $observed_at then 'expired' else 'missing' end, null,
+    provider, filename, bytes, purpose, status, status_details, mime_type, created_at, expires_at, extra
+from files
+where credential = $credential and file_id in (select file_id from difference where change = 'deleted');
+
+delete from files
+where credential = $credential and file_id in (select file_id from difference where change = 'deleted');

@@ -1,0 +1,16 @@
+insert into listings by name
+select
+    $run_id as run_id, $credential as credential, $status as status, $reason as reason, $started_at as started_at,
+    $finished_at as finished_at, $pages as pages, $requests as requests, $retries as retries,
+    $bytes_received as bytes_received, $records as records, $baseline as baseline, $created as created,
+    $updated as updated, $deleted as deleted, $restored as restored, $unchanged as unchanged, $held as held,
+    $rejected as rejected, $first_id as first_id, $last_id as last_id, $scope as scope,
+    $error as error;
+
+update credentials
+set last_attempt_at = $finished_at
+where name = $credential;
+
+update credentials
+set last_complete_at = $finished_at, scope = $scope
+where name = $credential and $status = 'complete';

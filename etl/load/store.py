@@ -1,0 +1,434 @@
+"""The store: the one writer of the inventory.
+
+A run begins, compares each listing with what is known, applies it in one transaction, and finishes. The SQL is
+in `sql/`; nothing here builds SQL from strings.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from etl.errors import StoreBusy, StoreError
+from etl.load.publish import publish
+from etl.transform.listing import Listing, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from etl.config import Config
+    from etl.providers import Credential
+
+STORAGE_VERSION = "v1.4.0"
+"""The oldest DuckDB that can open what is published."""
+
+_CHANGES = ("baseline", "created", "updated", "deleted", "restored")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a listing would change, before it is decided whether it may."""
+
+    listing: Listing
+    credential: Credential
+    missing: int
+    """Known files, within the listing's scope, that it lacks."""
+    known: int
+    """Known files within its scope."""
+    first: bool
+    """Whether no listing of this credential was complete before."""
+    scope_changed: bool
+    """Whether the configuration changed which files can be seen."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether so much is missing that the listing should be fetched once more."""
+        brake = self.credential.brake
+        complete = self.listing.status is Verdict.COMPLETE
+        return complete and not self.listing.rechecked and self._exceeds(brake.recheck_percent)
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the deletions must wait for a person, if they must."""
+        if self.missing and self.scope_changed:
+            return "the configuration of this credential changed, and the files may lie outside what it lists now"
+        if self.missing and not len(self.listing.files):
+            return f"the list is empty where {self.known} files were"
+        if self._exceeds(self.credential.brake.hold_percent):
+            return f"{self.missing} of {self.known} files are missing"
+        return None
+
+    def _exceeds(self, percent: float) -> bool:
+        return self.missing > self.credential.brake.count and self.missing * 100 > percent * self.known
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A row of `listings`: what a listing brought."""
+
+    run_id: str
+    credential: str
+    status: str
+    reason: str | None
+    started_at: datetime
+    finished_at: datetime
+    pages: int
+    requests: int
+    retries: int
+    bytes_received: int
+    records: int
+    baseline: int
+    created: int
+    updated: int
+    deleted: int
+    restored: int
+    unchanged: int
+    held: int
+    rejected: int
+    first_id: str | None
+    last_id: str | None
+    scope: str
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cycle over a set of credentials: a row of `runs`, and its listings."""
+
+    run_id: str
+    trigger: str
+    started_at: datetime
+    finished_at: datetime
+    status: str
+    """complete: every listing was; failed: none brought anything; partial: neither."""
+    totals: dict[str, int]
+    listings: tuple[Outcome, ...]
+
+
+class Store:
+    """The writer's database; a context manager that keeps every other writer out.
+
+    Args:
+        path: The published database. The writer works beside it, in `NAME.writer.duckdb`.
+
+    Raises:
+        StoreBusy: Another process writes to this store.
+        StoreError: It cannot be opened.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.published = Path(path)
+        self.path = self.published.with_suffix(f".writer{self.published.suffix}")
+        self._open: duckdb.DuckDBPyConnection | None = None
+
+    def __enter__(self) -> Self:
+        self._lock = _lock(self.path.with_suffix(".lock"))
+        try:
+            self._migrate()
+            self._sql("interrupted")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        os.close(self._lock)
+
+    def begin(self, config: Config, trigger: str, started_at: datetime) -> str:
+        """Note the start of a run and the credentials as configured; return the run's id."""
+        run_id = f"{started_at:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(2)}"
+        with self._transaction(), self._table("configured", _configured(config)):
+            self._sql("configured")
+            self._sql("begin_run", run_id=run_id, trigger=trigger, started_at=started_at)
+        return run_id
+
+    def compare(self, credential: Credential, listing: Listing) -> Difference:
+        """Find what the listing would change; it stays at hand until the next call."""
+        scope = {"credential": credential.name, "purpose": credential.purpose}
+        with self._table("listed", listing.files):
+            self._sql(
+                "difference",
+                **scope,
+                track_extra=credential.track_extra,
+                count=credential.brake.count,
+                present=_present(listing),
+            )
+        counts = self._row("counts", **scope, scope=credential.scope())
+        return Difference(
+            listing,
+            credential,
+            missing=counts["missing"],
+            known=counts["known"],
+            first=counts["first"],
+            scope_changed=bool(counts["scope_changed"]),
+        )
+
+    def apply(self, run_id: str, difference: Difference) -> Outcome:
+        """Apply the difference found last, whole or not at all."""
+        listing, name = difference.listing, difference.credential.name
+        decision = {
+            "run_id": run_id,
+            "credential": name,
+            "observed_at": self._row("observed_at", credential=name, now=listing.finished_at)["observed_at"],
+            "first": difference.first,
+            "complete": listing.status is Verdict.COMPLETE,
+            "hold": difference.doubt is not None,
+            "present": _present(listing),
+        }
+        with self._transaction(), self._table("listed", listing.files), self._table("bad", _bad(listing)):
+            self._sql("decide", **decision)
+            outcome = _outcome(difference, run_id, decision["observed_at"], self._row("decided_counts"))
+            self._sql("apply", **decision)
+            self._sql("delete", **decision)
+            self._sql("rejected", **decision)
+            self._sql("listing", **asdict(outcome))
+        return outcome
+
+    def finish(self, run: Run) -> None:
+        """Note the end of a run and publish the inventory."""
+        self._sql("finish_run", **asdict(run) | {"totals": json.dumps(run.totals)})
+        self.publish()
+
+    def approve(self, name: str) -> int:
+        """Carry out the held deletions of a credential; return how many."""
+        with self._transaction():
+            held = self._held(name)
+            self._sql("approved", credential=name)
+            self._sql("decided", credential=name)
+            observed_at = self._row("observed_at", credential=name, now=datetime.now(UTC))["observed_at"]
+            self._sql("delete", credential=name, run_id=held["run_id"], observed_at=observed_at)
+        self.publish()
+        return int(held["files"])
+
+    def reject(self, name: str) -> int:
+        """Keep the files whose deletions are held; return how many. The next complete listing is judged afresh."""
+        with self._transaction():
+            held = self._held(name)
+            self._sql("decided", credential=name)
+        self.publish()
+        return int(held["files"])
+
+    def publish(self) -> None:
+        """Give readers what the store holds now."""
+        self._connection.execute("checkpoint")
+        self._close()
+        try:
+            publish(self.path, self.published)
+        except OSError as error:
+            raise StoreError(
+                f"{self.published}: the inventory cannot be published there: {error.strerror}"
+            ) from None
+
+    def _held(self, name: str) -> dict[str, Any]:
+        held = self._row("held", credential=name)
+        if not held["files"]:
+            raise StoreError(f"no deletions of {name} are held; see: file-inventory status")
+        return held
+
+    def _migrate(self) -> None:
+        known = _migrations()
+        self._sql("schema_versions")
+        version = self._row("schema_version")["version"]
+        if version > len(known):
+            raise StoreError(
+                f"{self.path} was written by a newer File Inventory (schema {version}, this one knows {len(known)});"
+                " upgrade this one"
+            )
+        for number, name in enumerate(known[version:], start=version + 1):
+            with self._transaction():
+                self._sql(name)
+                self._sql("migrated", version=number)
+
+    @property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        if self._open is None:
+            self._open = _connect(self.path)
+        return self._open
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.begin()
+        try:
+            yield
+            self._connection.commit()
+        except BaseException:
+            with suppress(duckdb.Error):  # a failed commit has rolled back already
+                self._connection.rollback()
+            raise
+
+    @contextmanager
+    def _table(self, name: str, table: pa.Table) -> Iterator[None]:
+        self._connection.register(name, table)
+        try:
+            yield
+        finally:
+            self._connection.unregister(name)
+
+    def _sql(self, name: str, **params: Any) -> None:
+        for statement in self._connection.extract_statements(_text(name)):
+            self._connection.execute(statement, {key: params[key] for key in statement.named_parameters})
+
+    def _row(self, name: str, **params: Any) -> dict[str, Any]:
+        """Run one query and return its only row."""
+        [statement] = self._connection.extract_statements(_text(name))
+        used = {key: params[key] for key in statement.named_parameters}
+        row: dict[str, Any] = self._connection.sql(statement, params=used).to_arrow_table().to_pylist()[0]
+        return row
+
+
+def open_inventory(config: Config) -> Store:
+    """Open the store that a configuration names, for writing; use it in a `with`."""
+    return Store(config.store)
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    try:
+        connection = duckdb.connect(str(path), config={"storage_compatibility_version": STORAGE_VERSION})
+    except duckdb.IOException as error:
+        if holder := re.search(r"lock is held in (.+?) \(PID (\d+)\)", str(error)):
+            raise StoreBusy(
+                f"{path} is open in {holder[1]} (process {holder[2]}); close it there first"
+            ) from None
+        raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
+    except duckdb.Error as error:
+        raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
+    connection.execute("set timezone = 'UTC'; set enable_progress_bar = false")
+    return connection
+
+
+def _lock(path: Path) -> int:
+    """Take the writers' lock and leave a note who holds it; the system frees it with the process."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(f"{path.parent}: the store cannot be kept there: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(handle, 500, 0).decode(errors="replace").strip() or "an unknown process"
+        os.close(handle)
+        raise StoreBusy(
+            f"another writer is at work on {path.parent}: {holder}; wait for it, or stop it"
+        ) from None
+    os.truncate(handle, 0)
+    os.pwrite(
+        handle,
+        f"process {os.getpid()} ({Path(sys.argv[0]).name}) since {datetime.now(UTC):%FT%TZ}\n".encode(),
+        0,
+    )
+    return handle
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files("etl.load").joinpath("sql", f"{name}.sql").read_text()
+
+
+def _migrations() -> list[str]:
+    names = sorted(file.name for file in resources.files("etl.load").joinpath("sql", "migrations").iterdir())
+    return [f"migrations/{name.removesuffix('.sql')}" for name in names]
+
+
+def _configured(config: Config) -> pa.Table:
+    return pa.table(
+        {
+            "name": [credential.name for credential in config.credentials],
+            "type": [credential.type for credential in config.credentials],
+            "provider": pa.array(
+                [credential.file_provider for credential in config.credentials], pa.string()
+            ),
+            "base_url": [credential.base_url for credential in config.credentials],
+            "labels": [json.dumps(credential.labels, sort_keys=True) for credential in config.credentials],
+            "key_fingerprint": pa.array(
+                [credential.fingerprint() for credential in config.credentials], pa.string()
+            ),
+            "stale_after": [credential.stale_after for credential in config.credentials],
+        }
+    )
+
+
+def _present(listing: Listing) -> list[str]:
+    """Name the files that are there although their records cannot be read."""
+    return [bad.file_id for bad in listing.rejected if bad.file_id is not None]
+
+
+def _bad(listing: Listing) -> pa.Table:
+    columns = ("page", "position", "reason", "record")
+    schema = pa.schema(
+        [("page", pa.int64()), ("position", pa.int64()), ("reason", pa.string()), ("record", pa.string())]
+    )
+    return pa.table({name: [getattr(bad, name) for bad in listing.rejected] for name in columns}, schema)
+
+
+def _outcome(difference: Difference, run_id: str, finished_at: datetime, counts: dict[str, int]) -> Outcome:
+    listing = difference.listing
+    held = listing.status is Verdict.COMPLETE and counts["held"] > 0
+    new = counts["baseline"] + counts["created"] + counts["restored"]
+    return Outcome(
+        run_id=run_id,
+        credential=listing.credential,
+        status=Verdict.HELD if held else listing.status,
+        reason="brake" if held else listing.reason,
+        started_at=min(listing.started_at, finished_at),
+        finished_at=finished_at,
+        pages=listing.pages,
+        requests=listing.requests,
+        retries=listing.retries,
+        bytes_received=listing.bytes_received,
+        records=len(listing.files),
+        **{change: counts[change] for change in _CHANGES},
+        unchanged=len(listing.files) - new - counts["updated"],
+        held=counts["held"],
+        rejected=len(listing.rejected),
+        first_id=listing.first_id,
+        last_id=listing.last_id,
+        scope=difference.credential.scope(),
+        error=(difference.doubt or _STILL_HELD) if held else listing.error,
+    )
+
+
+_STILL_HELD = "deletions of an earlier listing still wait for a decision"
+
+
+def run_of(run_id: str, trigger: str, started_at: datetime, outcomes: Sequence[Outcome]) -> Run:
+    """Sum up a run."""
+    whole = sum(outcome.status == Verdict.COMPLETE for outcome in outcomes)
+    useful = sum(
+        outcome.status in {Verdict.COMPLETE, Verdict.HELD, Verdict.INCOMPLETE} for outcome in outcomes
+    )
+    status = "complete" if whole == len(outcomes) else "partial" if useful else "failed"
+    summed = (
+        "records",
+        *_CHANGES,
+        "unchanged",
+        "held",
+        "rejected",
+        "pages",
+        "requests",
+        "retries",
+        "bytes_received",
+    )
+    totals = {"credentials": len(outcomes), "complete": whole}
+    totals |= {name: sum(getattr(outcome, name) for outcome in outcomes) for name in summed}
+    return Run(run_id, trigger, started_at, datetime.now(UTC), status, totals, tuple(outcomes))

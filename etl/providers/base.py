@@ -1,0 +1,227 @@
+"""What a provider is: how its requests look, how its list is paged, what its fields mean."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+
+from etl.errors import WrongShape
+from etl.transform.record import Json, Reading
+
+SECRETISH = re.compile(r"(?i)((?<!port)key|token|secret|password|authorization|credential|cookie)")
+"""Names whose values are secrets: written as references only, and never shown."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", value.strip())):
+        return float(match[1]) * _UNITS[match[2]]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise ValueError("is not a duration; write a number and a unit: 500ms, 10s, 5m, 1h, 7d")
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    Field(gt=0),
+    WithJsonSchema({"type": ["string", "number"], "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$"}),
+]
+"""Seconds, written as `10s`, `5m`, `1h`, `7d`."""
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("is not a URL; write it whole, such as https://api.openai.com/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must hold no user, password, query or fragment: put keys where they are asked for")
+    return value.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_url)]
+"""An http(s) base URL without its last slash."""
+
+
+def _schedule(value: str) -> str:
+    from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415 - slow to import, seldom needed
+
+    try:
+        if value.startswith("every "):
+            _seconds(value.removeprefix("every "))
+        else:
+            CronTrigger.from_crontab(value)
+    except ValueError:
+        raise ValueError(
+            'is not a schedule; write five cron fields such as "*/15 * * * *", or: every 15m'
+        ) from None
+    return value
+
+
+Schedule = Annotated[str, AfterValidator(_schedule)]
+"""Five cron fields, or `every` and a duration."""
+
+
+def _header(value: object) -> object:
+    if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+        raise ValueError("holds characters that no HTTP header can carry")
+    return value
+
+
+class Settings(BaseModel):
+    """Base of everything in the configuration: frozen, and nothing unknown in it."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True
+    )
+
+
+class RequestSettings(Settings):
+    """How one credential's requests are sent."""
+
+    requests_per_second: float = Field(10.0, gt=0, description="At most this many, per credential.")
+    connect_timeout: Duration = Field(10.0, description="To open a connection.")
+    read_timeout: Duration = Field(60.0, description="Between two bytes of an answer.")
+    page_timeout: Duration = Field(300.0, description="For one request, retries not counted.")
+    listing_timeout: Duration = Field(3600.0, description="For all pages of one listing, retries counted.")
+    attempts: int = Field(6, ge=1, description="Requests per page before it counts as failed.")
+    max_page_bytes: int = Field(256_000_000, ge=1, description="An answer larger than this is refused.")
+
+
+class Brake(Settings):
+    """When deletions are doubted: list again, or hold for a person."""
+
+    recheck_percent: float = Field(10.0, ge=0, description="List once more when more than this is missing.")
+    hold_percent: float = Field(50.0, ge=0, description="Hold the deletions when more than this is missing.")
+    count: int = Field(20, ge=0, description="Neither, unless more files than this are missing.")
+
+
+class Credential(Settings):
+    """One configured way into one provider account; each provider adds its own settings."""
+
+    SCOPE: ClassVar[tuple[str, ...]] = ("type", "base_url", "provider", "purpose")
+    """Settings that decide which files a listing may show."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Unique; stands in every table.")
+    type: str
+    base_url: Url
+    provider: str | None = Field(None, min_length=1, description="Who holds the files, such as openai.")
+    purpose: str | None = Field(None, min_length=1, description="List only files of this purpose.")
+    labels: dict[str, str] = Field(default_factory=dict, description="Yours to group by: team, env, ...")
+    headers: dict[str, Annotated[SecretStr, BeforeValidator(_header)]] = Field(
+        default_factory=dict, description="Sent with every request."
+    )
+    schedule: Schedule | None = Field(None, description="Overrides schedule above.")
+    stale_after: Duration | None = Field(None, description="Overrides stale_after above.")
+    track_extra: bool = Field(
+        default=False, description="Let a change of unknown fields alone make a version."
+    )
+    http: RequestSettings = Field(default_factory=RequestSettings, description="Overrides of http above.")
+    brake: Brake = Field(default_factory=Brake, description="Overrides of brake above.")
+
+    @property
+    def file_provider(self) -> str | None:
+        """The provider as far as the configuration tells it."""
+        return self.provider
+
+    def secrets(self) -> Iterator[str]:
+        """Every secret value in it, for redaction."""
+        for name, secret in self.headers.items():
+            if SECRETISH.search(name):
+                yield secret.get_secret_value()
+        for field in type(self).model_fields:
+            if isinstance(value := getattr(self, field), SecretStr):
+                yield value.get_secret_value()
+
+    def fingerprint(self) -> str | None:
+        """Tell one set of keys from another without telling the keys: 12 hex digits of SHA-256."""
+        secrets = sorted(self.secrets())
+        return hashlib.sha256("\0".join(secrets).encode()).hexdigest()[:12] if secrets else None
+
+    def scope(self) -> str:
+        """Tell as JSON which files a listing may show; a change of it is never read as deletions."""
+        return json.dumps({key: value for key in self.SCOPE if (value := getattr(self, key)) is not None})
+
+
+class Answer(NamedTuple):
+    """One HTTP answer of status 2xx."""
+
+    body: Json
+    headers: Mapping[str, str]
+
+
+class Page(NamedTuple):
+    """One page of a listing, as the provider sent its records."""
+
+    records: list[Json]
+    provider: str | None
+
+
+class Get(Protocol):
+    """Ask for one page; parameters that are None are not sent, and the same page is never asked for twice.
+
+    Raises a ListingError when no usable answer comes.
+    """
+
+    def __call__(self, path: str, **params: str | int | None) -> Answer: ...
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One listing API. Adding one is a module like its neighbours and a line in the registry."""
+
+    type: str
+    headers: Callable[[Credential], dict[str, str]]
+    """The headers that carry the credential."""
+    pages: Callable[[Get, Credential], Iterator[Page]]
+    """Yield every page; returning means that the end was proven, EndNotProven that it was not."""
+    reading: Reading
+    """What the fields of a record mean."""
+    unsupported: Callable[[int, Json], bool] = lambda _status, _body: False
+    """Whether this refusal (HTTP status, JSON body) means that no file list exists behind the route."""
+
+
+def secret(value: SecretStr | None) -> str | None:
+    """Return what it hides."""
+    return value.get_secret_value() if value else None
+
+
+def sent(**headers: str | None) -> dict[str, str]:
+    """Name headers as keywords, `_` for `-`; those without a value are left out."""
+    return {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
+
+
+def listed(body: Json, key: str = "data") -> list[Json]:
+    """Return the records of a page, or raise WrongShape saying what came instead."""
+    if isinstance(body, dict) and isinstance(body.get(key), list) and not body.get("error"):
+        return body[key]
+    raise WrongShape(f"the answer is not a page of a file list: {described(body)}")
+
+
+def described(body: Json) -> str:
+    """Say in a few words what an unexpected body is."""
+    if not isinstance(body, dict):
+        return f"a JSON {type(body).__name__}" if body is not None else "an empty answer"
+    if "html-message" in body:
+        return "a web page"
+    if message := told(body):
+        return message
+    keys = ", ".join(sorted(map(str, body))[:5])
+    return f"an object with {keys}" if keys else "an empty object"
+
+
+def told(body: Json) -> str | None:
+    """Return the message of an error body, in any of the usual forms."""
+    if not isinstance(body, dict):
+        return None
+    error = body.get("error") or body
+    message = error.get("message") if isinstance(error, dict) else error
+    return message[:300] if isinstance(message, str) and message else None

@@ -1,0 +1,118 @@
+"""The Portkey AI gateway, hosted or self-hosted: the file list of the provider behind it.
+
+https://portkey.ai/docs/api-reference/inference-api/files/list-files
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
+
+from etl.providers.base import SECRETISH, Credential, Json, Provider, Url, secret, sent, told
+from etl.providers.openai import READING, pages
+
+HOSTED = "api.portkey.ai"
+
+
+def _inline(value: object) -> object:
+    return json.dumps(value) if isinstance(value, dict) else value
+
+
+class PortkeyCredential(Credential):
+    """A route through the gateway: a virtual key, a provider with its own key, or a gateway config."""
+
+    SCOPE: ClassVar = (*Credential.SCOPE, "custom_host", "config_id")
+
+    type: Literal["portkey"]
+    base_url: Url = f"https://{HOSTED}/v1"
+    api_key: SecretStr | None = Field(
+        None, description="x-portkey-api-key; optional on a self-hosted gateway."
+    )
+    virtual_key: SecretStr | None = Field(None, description="x-portkey-virtual-key.")
+    provider: str | None = Field(None, min_length=1, description="x-portkey-provider: a name, or an @slug.")
+    authorization: SecretStr | None = Field(None, description="The provider's own key, sent as Bearer.")
+    custom_host: Url | None = Field(None, description="x-portkey-custom-host: the provider's base URL.")
+    config: Annotated[
+        SecretStr | None,
+        BeforeValidator(_inline),
+        WithJsonSchema({"type": ["string", "object"]}),
+        Field(description="x-portkey-config: the id of a saved config, or the config itself."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _names_a_route(self) -> Self:
+        if not (self.virtual_key or self.provider or self.config):
+            raise ValueError(
+                "names no provider account: add virtual_key, provider or config"
+                " (without one, hosted Portkey lists the files it stores itself)"
+            )
+        if self.custom_host and not self.provider:
+            raise ValueError("custom_host needs provider: name the kind of API that the host speaks")
+        if self.api_key is None and urlsplit(self.base_url).hostname == HOSTED:
+            raise ValueError("hosted Portkey wants its key; add api_key: ${PORTKEY_API_KEY}")
+        if self._lacks_provider_key:
+            raise ValueError(
+                f"provider {self.provider} needs its own key: add authorization: ${{...}}"
+                " (the gateway would send the words 'Bearer undefined')"
+            )
+        return self
+
+    @property
+    def _lacks_provider_key(self) -> bool:
+        by_name = self.provider is not None and not self.provider.startswith("@")
+        return by_name and not (self.authorization or self.virtual_key or self.config or self.headers)
+
+    @property
+    def config_id(self) -> str | None:
+        """The id of the saved config, if it is one."""
+        config = secret(self.config)
+        return None if config is None or config.startswith("{") else config
+
+    @property
+    def file_provider(self) -> str | None:
+        """The provider where it is named; a slug does not tell it."""
+        return None if self.provider is None or self.provider.startswith("@") else self.provider
+
+    def secrets(self) -> Iterator[str]:
+        """Every secret value in it, those inside an inline config too."""
+        yield from (value for value in super().secrets() if value != self.config_id)
+        config = secret(self.config)
+        if config and config.startswith("{"):
+            yield from _secret_leaves(json.loads(config))
+
+
+def _secret_leaves(value: Json, *, named: bool = False) -> Iterator[str]:
+    if isinstance(value, str) and named:
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _secret_leaves(inner, named=bool(SECRETISH.search(key)))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _secret_leaves(inner, named=named)
+
+
+def headers(credential: PortkeyCredential) -> dict[str, str]:
+    """Name the route in `x-portkey-*` headers."""
+    key = secret(credential.authorization)
+    return sent(
+        x_portkey_api_key=secret(credential.api_key),
+        x_portkey_virtual_key=secret(credential.virtual_key),
+        x_portkey_provider=credential.provider,
+        x_portkey_custom_host=credential.custom_host,
+        x_portkey_config=secret(credential.config),
+        authorization=key and f"Bearer {key.removeprefix('Bearer ')}",
+    )
+
+
+def unsupported(status: int, body: Json) -> bool:
+    """Know the two answers of the gateway (1.15.2) for providers that have no file list: Bedrock and Vertex."""
+    message = told(body) or ""
+    return status == 500 and ("listFiles is not supported" in message or message == "Model is required")  # noqa: PLR2004
+
+
+PORTKEY = Provider("portkey", headers, pages, READING, unsupported)

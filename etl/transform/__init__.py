@@ -1,0 +1,1 @@
+"""From a provider's JSON to records in the one schema."""

@@ -1,0 +1,223 @@
+"""Turn one page of a provider's records into an Arrow batch.
+
+`normalise` first reads the page column by column, which is fast and takes only plain values. A page with
+anything odd on it is read again record by record; `_record` is the one definition of what a value means.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from types import NoneType
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.transform.record import INSTANT, SCHEMA, Json, Reading, Rejected, Source
+
+MILLISECONDS_FROM = 10**11
+"""Unix times above this are milliseconds: in seconds it is the year 5138."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_INSTANT = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class _OddError(Exception):
+    """The page holds a value that needs a closer look."""
+
+
+def normalise(
+    records: Sequence[Json], reading: Reading, *, provider: str | None = None, page: int = 1
+) -> tuple[pa.RecordBatch, list[Rejected]]:
+    """Return the good records as a batch in `SCHEMA`, and the bad ones with their reasons."""
+    try:
+        columns = _columns(records, reading)
+        rejected: list[Rejected] = []
+    except _OddError:
+        rows, rejected = _one_by_one(records, reading, page)
+        columns = {
+            name: pa.array([row.get(name) for row in rows], SCHEMA.field(name).type) for name in SCHEMA.names
+        }
+    size = len(columns["file_id"])
+    columns["provider"] = pa.nulls(size, pa.string()) if provider is None else pa.repeat(provider, size)
+    return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA), rejected
+
+
+def _columns(records: Sequence[Json], reading: Reading) -> dict[str, pa.Array]:
+    if not set(map(type, records)) <= {dict} or not all(map(reading.known.issuperset, records)):
+        raise _OddError
+    columns = {}
+    for field in SCHEMA:
+        source = reading.fields.get(field.name)
+        values = [_value(record, source) for record in records] if source else [None] * len(records)
+        columns[field.name] = _COLUMN[field.type](values)
+    ids = columns["file_id"]
+    if ids.null_count:
+        raise _OddError
+    return columns
+
+
+def _value(record: Json, source: Source) -> Json:
+    return record.get(source) if isinstance(source, str) else source(record)
+
+
+def _text_column(values: list[Json]) -> pa.Array:
+    if not set(map(type, values)) <= {str, NoneType}:
+        raise _OddError
+    try:
+        column = pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        raise _OddError from None
+    return pc.if_else(pc.equal(column, ""), None, column) if "" in values else column
+
+
+def _count_column(values: list[Json]) -> pa.Array:
+    if not set(map(type, values)) <= {int, NoneType}:
+        raise _OddError
+    try:
+        column = pa.array(values, pa.int64())
+    except OverflowError:
+        raise _OddError from None
+    if (least := pc.min(column).as_py()) is not None and least < 0:
+        raise _OddError
+    return column
+
+
+def _instant_column(values: list[Json]) -> pa.Array:
+    column = _count_column(values)
+    bounds = pc.min_max(column).as_py()
+    if bounds["min"] is not None and (bounds["min"] == 0 or bounds["max"] > MILLISECONDS_FROM):
+        raise _OddError
+    return column.cast(pa.timestamp("s", tz="UTC")).cast(INSTANT)
+
+
+_COLUMN: dict[pa.DataType, Callable[[list[Json]], pa.Array]] = {
+    pa.string(): _text_column,
+    pa.int64(): _count_column,
+    INSTANT: _instant_column,
+}
+
+
+def _one_by_one(
+    records: Sequence[Json], reading: Reading, page: int
+) -> tuple[list[dict[str, Json]], list[Rejected]]:
+    rows, rejected = [], []
+    for position, record in enumerate(records, start=1):
+        try:
+            rows.append(_record(record, reading))
+        except (ValueError, RecursionError) as error:
+            raw, file_id = json.dumps(record), _known_id(record, reading)
+            rejected.append(Rejected(page, position, str(error), raw, file_id))
+    return rows, rejected
+
+
+def _record(record: Json, reading: Reading) -> dict[str, Json]:
+    """Read one record; raise ValueError saying what is wrong with it."""
+    if not isinstance(record, dict):
+        raise ValueError(f"the record is not an object: {_short(record)}")  # noqa: TRY004 - one kind of fault
+    row = {}
+    for column, source in reading.fields.items():
+        value = _value(record, source)
+        try:
+            row[column] = None if value is None else _READ[column](value)
+        except ValueError as error:
+            raise ValueError(f"{column} {error}: {_short(value)}") from None
+    if row["file_id"] is None:
+        raise ValueError("the record has no id")
+    unknown = {key: value for key, value in record.items() if key not in reading.known}
+    row["extra"] = json_text(unknown) if unknown else None
+    return row
+
+
+def _known_id(record: Json, reading: Reading) -> str | None:
+    try:
+        return _identity(_value(record, reading.fields["file_id"]))
+    except (ValueError, AttributeError):
+        return None
+
+
+def _identity(value: Json) -> str | None:
+    """Read an id; a whole number is taken as its digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or _SURROGATES.search(value):
+        raise ValueError("is not an id")
+    return value or None
+
+
+def _text(value: Json) -> str | None:
+    """Read text; lone surrogates, which no UTF-8 can hold, become U+FFFD."""
+    if not isinstance(value, str):
+        raise ValueError("is not text")  # noqa: TRY004 - one kind of fault
+    return _SURROGATES.sub("\ufffd", value) or None
+
+
+def _words(value: Json) -> str | None:
+    return json_text(value) if isinstance(value, dict | list) else _text(value)
+
+
+def _count(value: Json) -> int:
+    """Read a size in bytes: a whole number below 2^63, or its digits as text."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value) if len(value) < 20 else 2**63  # noqa: PLR2004 - digits of 2^63
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("is not a whole number")
+    if not 0 <= value < 2**63:
+        raise ValueError("is out of range")
+    return value
+
+
+def _instant(value: Json) -> int | None:
+    """Read a time as microseconds since 1970: unix seconds, unix milliseconds, or RFC 3339 (UTC if naive)."""
+    if isinstance(value, str):
+        if re.fullmatch(r"\d{1,15}(\.\d+)?", value):
+            value = float(value)
+        else:
+            return _written_instant(value) if value else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError("is not a time")
+    scale = 1_000 if value > MILLISECONDS_FROM else 1_000_000
+    if not 0 <= value * scale <= _LAST_INSTANT:
+        raise ValueError("is out of range")
+    return round(value * scale) or None
+
+
+def _written_instant(value: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("is not a time") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    if moment < _EPOCH:
+        raise ValueError("is out of range")
+    return (moment - _EPOCH) // timedelta(microseconds=1) or None
+
+
+_READ: dict[str, Callable[[Json], Json]] = {
+    "file_id": _identity,
+    "filename": _text,
+    "bytes": _count,
+    "purpose": _text,
+    "status": _text,
+    "status_details": _words,
+    "mime_type": _text,
+    "created_at": _instant,
+    "expires_at": _instant,
+}
+
+
+def json_text(value: Json) -> str:
+    """Write JSON text with sorted keys that any JSON reader and UTF-8 can hold; raise ValueError if it cannot be."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return _SURROGATES.sub("\ufffd", text)
+
+
+def _short(value: Json) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a line's worth

@@ -1,0 +1,65 @@
+"""The record: one file, in the words every provider's answer is put into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+Json: TypeAlias = Any
+"""What a JSON decoder returns."""
+
+INSTANT = pa.timestamp("us", tz="UTC")
+
+SCHEMA = pa.schema(
+    [
+        pa.field("file_id", pa.string(), nullable=False),
+        pa.field("provider", pa.string()),
+        pa.field("filename", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("purpose", pa.string()),
+        pa.field("status", pa.string()),
+        pa.field("status_details", pa.string()),
+        pa.field("mime_type", pa.string()),
+        pa.field("created_at", INSTANT),
+        pa.field("expires_at", INSTANT),
+        pa.field("extra", pa.string()),
+    ]
+)
+"""Columns of a record. Sizes are bytes, times are UTC; NULL is what the provider does not tell."""
+
+Source: TypeAlias = str | Callable[[Json], Json]
+"""Where a column's value comes from: a key of the provider's record, or a function of the record."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How one API's records are read."""
+
+    fields: Mapping[str, Source]
+    """Column of `SCHEMA` -> source. Columns left out stay NULL."""
+
+    ignored: frozenset[str] = frozenset()
+    """Keys that are known and not kept: constants, signed or rotating URLs."""
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Every key with a meaning; the others go to `extra`."""
+        return self.ignored.union(source for source in self.fields.values() if isinstance(source, str))
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record set aside."""
+
+    page: int
+    """Number of the page it came on, from 1."""
+    position: int
+    """Place on that page, from 1."""
+    reason: str
+    record: str
+    """The record as JSON text."""
+    file_id: str | None = None
+    """Its id where that much could be read."""
