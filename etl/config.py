@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from etl.errors import ConfigError
 from etl.providers import PROVIDERS, AnyCredential
@@ -58,9 +59,7 @@ class Config(Settings):
         Path("data/inventory.duckdb"), description="The published database; the writer's lies beside it."
     )
     schedule: Schedule | None = Field(None, description="When the service syncs.")
-    timezone: Annotated[str, AfterValidator(_zone)] = Field(
-        "UTC", description="What the schedule is read in."
-    )
+    timezone: Annotated[str, AfterValidator(_zone)] = Field("UTC", description="What the schedule is read in.")
     stale_after: Duration = Field(
         86400.0,
         description="A credential is stale when its last complete listing is older.",
@@ -137,19 +136,21 @@ def load_config(
             if location not in unresolved or fault["type"] == "extra_forbidden":
                 faults.append((location, _sentence(fault)))
     if faults:
-        raise ConfigError(
-            "\n".join(f"{path}: {_written(location, raw)}{fault}" for location, fault in faults)
-        )
+        raise ConfigError("\n".join(f"{path}: {_written(location, raw)}{fault}" for location, fault in faults))
     return config
+
+
+def shipped(name: str) -> Path:
+    """Return a file that comes with the product: from the wheel, or from the source tree."""
+    in_wheel = Path(__file__).with_name("shipped") / name
+    return in_wheel if in_wheel.exists() else Path(__file__).parents[1] / "config" / name
 
 
 def _read(path: Path) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file; write a starter there with: file-inventory init {path}"
-        ) from None
+        raise ConfigError(f"{path}: no such file; write a starter there with: file-inventory init {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except YAMLError as error:
@@ -175,9 +176,7 @@ def _resolve(value: Any, location: Location, env: Mapping[str, str], faults: dic
     return value
 
 
-_LITERAL_SECRET = (
-    "is written out; put a reference here, ${NAME} of the environment or file:/path, and the secret there"  # noqa: S105
-)
+_LITERAL_SECRET = "is written out; put a reference here, ${NAME} of the environment or file:/path, and the secret there"  # noqa: S105
 
 
 def _is_secret(location: Location) -> bool:
@@ -244,7 +243,7 @@ def _sentence(fault: Any) -> str:
         case "string_type":
             return "is not text; put it in quotes"
         case "string_pattern_mismatch":
-            return "may hold only letters, digits, dots, dashes and underscores, and starts with a letter or digit"
+            return "may hold only letters, digits, dots, dashes and underscores, after a letter or digit"
         case "model_type" | "model_attributes_type" | "dict_type" if not fault["loc"]:
             return "the file holds no settings; write a starter with: file-inventory init PATH"
     return str(fault["msg"]).replace("Input should", "should")
@@ -266,8 +265,7 @@ def _parts(model: type[BaseModel]) -> dict[str, Any]:
 
 
 _CREDENTIALS: dict[str, type[Credential]] = {
-    model.model_fields["type"].annotation.__args__[0]: model  # type: ignore[union-attr]
-    for model in AnyCredential.__args__  # type: ignore[attr-defined]
+    model.model_fields["type"].annotation.__args__[0]: model for model in AnyCredential.__args__
 }
 
 

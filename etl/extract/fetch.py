@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from etl.errors import EndNotProven, ListingError, Unsupported, WrongShape
 from etl.extract.http import Getter
 from etl.providers import PROVIDERS
-from etl.transform.listing import Listing, Verdict, fold
+from etl.transform.listing import Listing, fold
 from etl.transform.normalise import normalise
 from etl.transform.record import SCHEMA
+from etl.transform.words import Verdict
 
 if TYPE_CHECKING:
     from etl.extract.http import Http
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def fetch(credential: Credential, http: Http) -> Listing:
-    """List all files of a credential. Never raises a ListingError: what went wrong is the verdict's reason."""
+    """List all files of a credential; what goes wrong becomes the verdict's reason, never an exception."""
     started_at = datetime.now(UTC)
     get = Getter(http, credential)
     pages = _Pages(credential)
@@ -45,8 +46,8 @@ def fetch(credential: Credential, http: Http) -> Listing:
         finished_at=datetime.now(UTC),
         files=files,
         rejected=tuple(pages.rejected),
-        reason=error and error.reason,
-        error=error and http.redact(str(error)),
+        reason=error.reason if error else None,
+        error=http.redact(str(error)) if error else None,
         pages=pages.count,
         requests=get.requests,
         retries=get.retries,
@@ -76,7 +77,7 @@ class _Pages:
     """Hashes of the ids: 1,000,000 cost a third of the memory that the ids would."""
 
     def add(self, page: Page) -> bool:
-        """Take one page in; return whether it brought a new file. A page of nothing but old files is an error."""
+        """Take one page in; return whether it brought a new file. Nothing but old files is an error."""
         self.count += 1
         provider = PROVIDERS[self.credential.type]
         batch, rejected = normalise(page.records, provider.reading, provider=page.provider, page=self.count)

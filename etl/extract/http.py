@@ -108,13 +108,9 @@ class Http:
 
     def _only_reads(self, request: httpx.Request) -> None:
         if request.method != "GET" or _origin(request.url) not in self._origins:
-            raise Refused(
-                f"refused to send {request.method} to {request.url.host}: only configured hosts are read", 0
-            )
+            raise Refused(f"refused to send {request.method} to {request.url.host}: only configured hosts are read", 0)
 
-    def send(
-        self, url: httpx.URL, credential: Credential, headers: Mapping[str, str]
-    ) -> tuple[httpx.Response, bytes]:
+    def send(self, url: httpx.URL, credential: Credential, headers: Mapping[str, str]) -> tuple[httpx.Response, bytes]:
         """Send one GET and return the response with its whole body; raise a ListingError on transport faults."""
         limits = credential.http
         timeout = httpx.Timeout(limits.read_timeout, connect=limits.connect_timeout)
@@ -127,9 +123,7 @@ class Http:
             except httpx.TransportError as error:
                 raise _Transient(f"{_place(url)} gave no answer: {_cause(error)}") from None
             except httpx.HTTPError as error:
-                raise WrongShape(
-                    f"{_place(url)} gave an answer that cannot be read: {_cause(error)}"
-                ) from None
+                raise WrongShape(f"{_place(url)} gave an answer that cannot be read: {_cause(error)}") from None
 
     def _body(self, response: httpx.Response, limit: int, until: float) -> bytes:
         body = bytearray()
@@ -137,9 +131,7 @@ class Http:
             body += chunk
             self.pause(0)
             if len(body) > limit:
-                raise WrongShape(
-                    f"{_place(response.url)} sent more than max_page_bytes ({limit}) for one page"
-                )
+                raise WrongShape(f"{_place(response.url)} sent more than max_page_bytes ({limit}) for one page")
             if time.monotonic() > until:
                 raise _Transient(f"{_place(response.url)} took longer than page_timeout for one page")
         return bytes(body)
@@ -233,6 +225,7 @@ class Getter:
         except WrongShape:
             body = None
         self._fail(response, body)
+        return None
 
     def _fail(self, response: httpx.Response, body: Json) -> NoReturn:
         status = response.status_code
@@ -255,13 +248,7 @@ def decode(content: bytes, place: str) -> Json:
     try:  # slower, and more forgiving: lone surrogates and stray bytes spoil one record, not the page
         return json.loads(content.decode("utf-8", "surrogateescape"), parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        kind = (
-            "an empty body"
-            if not content
-            else "a web page"
-            if content.lstrip()[:1] == b"<"
-            else "no valid JSON"
-        )
+        kind = "an empty body" if not content else "a web page" if content.lstrip()[:1] == b"<" else "no valid JSON"
         raise WrongShape(f"{place} answered with {kind} instead of a file list") from None
 
 

@@ -1,7 +1,7 @@
 """The store: the one writer of the inventory.
 
-A run begins, compares each listing with what is known, applies it in one transaction, and finishes. The SQL is
-in `sql/`; nothing here builds SQL from strings.
+A run begins, compares each listing with what is known, applies it in one transaction, and finishes.
+The SQL is in `sql/`; nothing here builds SQL from strings.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ import pyarrow as pa
 
 from etl.errors import StoreBusy, StoreError
 from etl.load.publish import publish
-from etl.transform.listing import Listing, Verdict
+from etl.transform.words import Change, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from etl.config import Config
     from etl.providers import Credential
+    from etl.transform.listing import Listing
 
 STORAGE_VERSION = "v1.4.0"
 """The oldest DuckDB that can open what is published."""
-
-_CHANGES = ("baseline", "created", "updated", "deleted", "restored")
 
 
 @dataclass(frozen=True)
@@ -230,9 +229,7 @@ class Store:
         try:
             publish(self.path, self.published)
         except OSError as error:
-            raise StoreError(
-                f"{self.published}: the inventory cannot be published there: {error.strerror}"
-            ) from None
+            raise StoreError(f"{self.published}: the inventory cannot be published there: {error.strerror}") from None
 
     def _held(self, name: str) -> dict[str, Any]:
         held = self._row("held", credential=name)
@@ -306,9 +303,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(str(path), config={"storage_compatibility_version": STORAGE_VERSION})
     except duckdb.IOException as error:
         if holder := re.search(r"lock is held in (.+?) \(PID (\d+)\)", str(error)):
-            raise StoreBusy(
-                f"{path} is open in {holder[1]} (process {holder[2]}); close it there first"
-            ) from None
+            raise StoreBusy(f"{path} is open in {holder[1]} (process {holder[2]}); close it there first") from None
         raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
     except duckdb.Error as error:
         raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
@@ -328,9 +323,7 @@ def _lock(path: Path) -> int:
     except BlockingIOError:
         holder = os.pread(handle, 500, 0).decode(errors="replace").strip() or "an unknown process"
         os.close(handle)
-        raise StoreBusy(
-            f"another writer is at work on {path.parent}: {holder}; wait for it, or stop it"
-        ) from None
+        raise StoreBusy(f"another writer is at work on {path.parent}: {holder}; wait for it, or stop it") from None
     os.truncate(handle, 0)
     os.pwrite(
         handle,
@@ -355,14 +348,10 @@ def _configured(config: Config) -> pa.Table:
         {
             "name": [credential.name for credential in config.credentials],
             "type": [credential.type for credential in config.credentials],
-            "provider": pa.array(
-                [credential.file_provider for credential in config.credentials], pa.string()
-            ),
+            "provider": pa.array([credential.file_provider for credential in config.credentials], pa.string()),
             "base_url": [credential.base_url for credential in config.credentials],
             "labels": [json.dumps(credential.labels, sort_keys=True) for credential in config.credentials],
-            "key_fingerprint": pa.array(
-                [credential.fingerprint() for credential in config.credentials], pa.string()
-            ),
+            "key_fingerprint": pa.array([credential.fingerprint() for credential in config.credentials], pa.string()),
             "stale_after": [credential.stale_after for credential in config.credentials],
         }
     )
@@ -397,7 +386,7 @@ def _outcome(difference: Difference, run_id: str, finished_at: datetime, counts:
         retries=listing.retries,
         bytes_received=listing.bytes_received,
         records=len(listing.files),
-        **{change: counts[change] for change in _CHANGES},
+        **{change: counts[change] for change in Change},
         unchanged=len(listing.files) - new - counts["updated"],
         held=counts["held"],
         rejected=len(listing.rejected),
@@ -414,13 +403,11 @@ _STILL_HELD = "deletions of an earlier listing still wait for a decision"
 def run_of(run_id: str, trigger: str, started_at: datetime, outcomes: Sequence[Outcome]) -> Run:
     """Sum up a run."""
     whole = sum(outcome.status == Verdict.COMPLETE for outcome in outcomes)
-    useful = sum(
-        outcome.status in {Verdict.COMPLETE, Verdict.HELD, Verdict.INCOMPLETE} for outcome in outcomes
-    )
+    useful = sum(outcome.status in {Verdict.COMPLETE, Verdict.HELD, Verdict.INCOMPLETE} for outcome in outcomes)
     status = "complete" if whole == len(outcomes) else "partial" if useful else "failed"
     summed = (
         "records",
-        *_CHANGES,
+        *Change,
         "unchanged",
         "held",
         "rejected",

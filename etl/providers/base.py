@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
 from etl.errors import WrongShape
-from etl.transform.record import Json, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from etl.transform.record import Json, Reading
 
 SECRETISH = re.compile(r"(?i)((?<!port)key|token|secret|password|authorization|credential|cookie)")
 """Names whose values are secrets: written as references only, and never shown."""
@@ -60,9 +63,7 @@ def _schedule(value: str) -> str:
         else:
             CronTrigger.from_crontab(value)
     except ValueError:
-        raise ValueError(
-            'is not a schedule; write five cron fields such as "*/15 * * * *", or: every 15m'
-        ) from None
+        raise ValueError('is not a schedule; write five cron fields such as "*/15 * * * *", or: every 15m') from None
     return value
 
 
@@ -79,9 +80,7 @@ def _header(value: object) -> object:
 class Settings(BaseModel):
     """Base of everything in the configuration: frozen, and nothing unknown in it."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True)
 
 
 class RequestSettings(Settings):
@@ -121,9 +120,7 @@ class Credential(Settings):
     )
     schedule: Schedule | None = Field(None, description="Overrides schedule above.")
     stale_after: Duration | None = Field(None, description="Overrides stale_after above.")
-    track_extra: bool = Field(
-        default=False, description="Let a change of unknown fields alone make a version."
-    )
+    track_extra: bool = Field(default=False, description="Let a change of unknown fields alone make a version.")
     http: RequestSettings = Field(default_factory=RequestSettings, description="Overrides of http above.")
     brake: Brake = Field(default_factory=Brake, description="Overrides of brake above.")
 
@@ -171,7 +168,8 @@ class Get(Protocol):
     Raises a ListingError when no usable answer comes.
     """
 
-    def __call__(self, path: str, **params: str | int | None) -> Answer: ...
+    def __call__(self, path: str, **params: str | int | None) -> Answer:
+        """Return the answer to `GET base_url/path?params`."""
 
 
 @dataclass(frozen=True)
@@ -179,8 +177,8 @@ class Provider:
     """One listing API. Adding one is a module like its neighbours and a line in the registry."""
 
     type: str
-    headers: Callable[[Credential], dict[str, str]]
-    """The headers that carry the credential."""
+    headers: Callable[[Any], dict[str, str]]
+    """The headers that carry the credential, which is one of the provider's own kind."""
     pages: Callable[[Get, Credential], Iterator[Page]]
     """Yield every page; returning means that the end was proven, EndNotProven that it was not."""
     reading: Reading
@@ -202,7 +200,8 @@ def sent(**headers: str | None) -> dict[str, str]:
 def listed(body: Json, key: str = "data") -> list[Json]:
     """Return the records of a page, or raise WrongShape saying what came instead."""
     if isinstance(body, dict) and isinstance(body.get(key), list) and not body.get("error"):
-        return body[key]
+        records: list[Json] = body[key]
+        return records
     raise WrongShape(f"the answer is not a page of a file list: {described(body)}")
 
 

@@ -5,15 +5,17 @@ https://platform.openai.com/docs/api-reference/files/list
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
 from etl.errors import EndNotProven, Refused, WrongShape
-from etl.providers.base import Answer, Credential, Get, Json, Page, Provider, Url, listed, secret, sent
-from etl.transform.record import Reading
+from etl.providers.base import Answer, Credential, Get, Page, Provider, Url, listed, secret, sent
+from etl.transform.record import Json, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OPENAI_HOST = "api.openai.com"
 

@@ -6,14 +6,18 @@ https://portkey.ai/docs/api-reference/inference-api/files/list-files
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 
-from etl.providers.base import SECRETISH, Credential, Json, Provider, Url, secret, sent, told
+from etl.providers.base import SECRETISH, Credential, Provider, Url, secret, sent, told
 from etl.providers.openai import READING, pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from etl.transform.record import Json
 
 HOSTED = "api.portkey.ai"
 
@@ -29,9 +33,7 @@ class PortkeyCredential(Credential):
 
     type: Literal["portkey"]
     base_url: Url = f"https://{HOSTED}/v1"
-    api_key: SecretStr | None = Field(
-        None, description="x-portkey-api-key; optional on a self-hosted gateway."
-    )
+    api_key: SecretStr | None = Field(None, description="x-portkey-api-key; optional on a self-hosted gateway.")
     virtual_key: SecretStr | None = Field(None, description="x-portkey-virtual-key.")
     provider: str | None = Field(None, min_length=1, description="x-portkey-provider: a name, or an @slug.")
     authorization: SecretStr | None = Field(None, description="The provider's own key, sent as Bearer.")

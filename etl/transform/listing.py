@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.transform.record import SCHEMA, Rejected
+from etl.transform.words import Verdict
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-
-class Verdict(StrEnum):
-    """How much of a listing may be believed; `held` is decided when it meets the store."""
-
-    COMPLETE = "complete"
-    HELD = "held"
-    INCOMPLETE = "incomplete"
-    FAILED = "failed"
-    UNSUPPORTED = "unsupported"
 
 
 @dataclass(frozen=True)
@@ -51,25 +41,23 @@ class Listing:
 
     def confirmed_by(self, second: Listing) -> Listing:
         """Join with a second listing of the same run: only what both lack counts as gone."""
-        both = {
-            "started_at": self.started_at,
-            "pages": self.pages + second.pages,
-            "requests": self.requests + second.requests,
-            "retries": self.retries + second.retries,
-            "bytes_received": self.bytes_received + second.bytes_received,
-            "rejected": tuple(
-                {(bad.reason, bad.record): bad for bad in self.rejected + second.rejected}.values()
-            ),
-            "rechecked": True,
-        }
-        only_first = self.files.filter(
-            pc.invert(pc.is_in(self.files["file_id"], second.files["file_id"].combine_chunks()))
+        seen_again = pc.is_in(self.files["file_id"], second.files["file_id"].combine_chunks())
+        rejected = {(bad.reason, bad.record): bad for bad in self.rejected + second.rejected}
+        joined = replace(
+            second,
+            started_at=self.started_at,
+            files=pa.concat_tables([second.files, self.files.filter(pc.invert(seen_again))]),
+            rejected=tuple(rejected.values()),
+            pages=self.pages + second.pages,
+            requests=self.requests + second.requests,
+            retries=self.retries + second.retries,
+            bytes_received=self.bytes_received + second.bytes_received,
+            rechecked=True,
         )
-        both["files"] = pa.concat_tables([second.files, only_first])
         if second.status is Verdict.COMPLETE:
-            return replace(second, **both)
+            return joined
         error = f"the second listing, to confirm deletions, did not complete: {second.error}"
-        return replace(second, **both, status=Verdict.INCOMPLETE, reason="not_confirmed", error=error)
+        return replace(joined, status=Verdict.INCOMPLETE, reason="not_confirmed", error=error)
 
 
 def fold(files: pa.Table) -> pa.Table:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import NoneType
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.transform.record import INSTANT, SCHEMA, Json, Reading, Rejected, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 MILLISECONDS_FROM = 10**11
 """Unix times above this are milliseconds: in seconds it is the year 5138."""
@@ -38,9 +41,7 @@ def normalise(
         rejected: list[Rejected] = []
     except _OddError:
         rows, rejected = _one_by_one(records, reading, page)
-        columns = {
-            name: pa.array([row.get(name) for row in rows], SCHEMA.field(name).type) for name in SCHEMA.names
-        }
+        columns = {name: pa.array([row.get(name) for row in rows], SCHEMA.field(name).type) for name in SCHEMA.names}
     size = len(columns["file_id"])
     columns["provider"] = pa.nulls(size, pa.string()) if provider is None else pa.repeat(provider, size)
     return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA), rejected
@@ -101,9 +102,7 @@ _COLUMN: dict[pa.DataType, Callable[[list[Json]], pa.Array]] = {
 }
 
 
-def _one_by_one(
-    records: Sequence[Json], reading: Reading, page: int
-) -> tuple[list[dict[str, Json]], list[Rejected]]:
+def _one_by_one(records: Sequence[Json], reading: Reading, page: int) -> tuple[list[dict[str, Json]], list[Rejected]]:
     rows, rejected = [], []
     for position, record in enumerate(records, start=1):
         try:
@@ -117,7 +116,7 @@ def _one_by_one(
 def _record(record: Json, reading: Reading) -> dict[str, Json]:
     """Read one record; raise ValueError saying what is wrong with it."""
     if not isinstance(record, dict):
-        raise ValueError(f"the record is not an object: {_short(record)}")  # noqa: TRY004 - one kind of fault
+        raise ValueError(f"the record is not an object: {_short(record)}")
     row = {}
     for column, source in reading.fields.items():
         value = _value(record, source)
@@ -151,7 +150,7 @@ def _identity(value: Json) -> str | None:
 def _text(value: Json) -> str | None:
     """Read text; lone surrogates, which no UTF-8 can hold, become U+FFFD."""
     if not isinstance(value, str):
-        raise ValueError("is not text")  # noqa: TRY004 - one kind of fault
+        raise ValueError("is not text")
     return _SURROGATES.sub("\ufffd", value) or None
 
 

@@ -1,0 +1,233 @@
+"""The command line. Commands say what is to be done; how is elsewhere, and imported when it is needed."""
+
+# ruff: noqa: PLC0415 - imports wait for the command that needs them, so that --help is quick
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from etl.errors import ConfigError, FileInventoryError, QueryError, StoreBusy
+from etl.report import Format
+from etl.transform.words import Change, Verdict
+
+if TYPE_CHECKING:
+    from etl.config import Config
+
+DONE, TROUBLE, USAGE, BUSY = 0, 1, 2, 3
+"""Exit statuses."""
+
+app = typer.Typer(
+    help="Which files do all our LLM providers hold, since when, how big, and what changed?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class ExportFormat(StrEnum):
+    """How tables are exported."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+
+
+Formatted = Annotated[Format, typer.Option("--format", "-f", help="How to write the result.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Name = Annotated[str, typer.Argument(help="Name of a credential.")]
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Annotated[
+        Path,
+        typer.Option("--config", "-c", envvar="FILE_INVENTORY_CONFIG", help="The configuration file."),
+    ] = Path("config/inventory.yaml"),
+) -> None:
+    """Take what stands before the command."""
+    context.obj = config
+
+
+@app.command()
+def init(
+    context: typer.Context,
+    path: Annotated[Path | None, typer.Argument(help="Where; else what --config says.")] = None,
+) -> None:
+    """Write a commented starter configuration, never over an existing file."""
+    from etl.config import shipped
+
+    target: Path = path or context.obj
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("x", encoding="utf-8") as starter:
+            starter.write(shipped("inventory.yaml").read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise ConfigError(f"{target} exists and is left as it is; name another file") from None
+    except OSError as error:
+        raise ConfigError(f"{target}: cannot be written: {error.strerror}") from None
+    typer.echo(f"Wrote {target}. Fill in your credentials, then run: file-inventory --config {target} check")
+
+
+@app.command()
+def check(context: typer.Context) -> None:
+    """Check the configuration, and ask each credential for one small page."""
+    from etl.config import load_config
+    from etl.extract.probe import probe
+
+    failed = False
+    for answer in probe(load_config(context.obj)):
+        failed |= answer.error is not None
+        typer.echo(f"FAILED  {answer.credential}: {answer.error}" if answer.error else f"ok      {answer.credential}")
+    raise typer.Exit(TROUBLE if failed else DONE)
+
+
+@app.command()
+def sync(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(help="Names of credentials; else all.")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """List files, log what changed, publish the inventory: one run."""
+    import etl
+    from etl.config import load_config
+    from etl.report.progress import Progress, run_as_json
+
+    config = load_config(context.obj)
+    with (
+        etl.open_inventory(config) as store,
+        Progress(len(names or config.credentials), quiet=as_json) as progress,
+    ):
+        run = etl.sync(config, store, names or (), on_outcome=progress.show)
+    if as_json:
+        typer.echo(run_as_json(run))
+    else:
+        progress.total(run)
+    raise typer.Exit(DONE if run.status == Verdict.COMPLETE else TROUBLE)
+
+
+@app.command()
+def query(
+    context: typer.Context,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="DuckDB SQL over the published database.")],
+    kind: Formatted = Format.TABLE,
+    output: Output = None,
+) -> None:
+    """Ask the inventory in SQL; it can only read."""
+    from etl.report.inventory import open_published
+    from etl.report.output import write
+
+    with open_published(_reading(context).store) as inventory:
+        write(inventory.query(sql), kind, output)
+
+
+@app.command()
+def changes(
+    context: typer.Context,
+    since: Annotated[str, typer.Option(help="How long ago (90m, 24h, 7d), or a date or time.")] = "24h",
+    credential: Annotated[str | None, typer.Option(help="Only this credential.")] = None,
+    change: Annotated[Change | None, typer.Option(help="Only this kind; else all but baseline.")] = None,
+    kind: Formatted = Format.TABLE,
+    output: Output = None,
+) -> None:
+    """Show the change log."""
+    from etl.report.inventory import moment, open_published
+    from etl.report.output import write
+
+    config = _reading(context)
+    if credential is not None:
+        config.credential(credential)
+    with open_published(config.store) as inventory:
+        write(inventory.ask("changes", since=moment(since), credential=credential, change=change), kind, output)
+
+
+@app.command()
+def status(context: typer.Context, *, as_json: Json = False) -> None:
+    """Show each credential: how fresh, how many files, what is held."""
+    from etl.report.inventory import open_published
+    from etl.report.status import show_status
+
+    with open_published(_reading(context).store) as inventory:
+        well = show_status(inventory, as_json=as_json)
+    raise typer.Exit(DONE if well else TROUBLE)
+
+
+@app.command()
+def approve(context: typer.Context, name: Name) -> None:
+    """Carry out the held deletions of a credential."""
+    import etl
+
+    with etl.open_inventory(_reading(context)) as store:
+        typer.echo(f"{name}: {store.approve(name)} deletions carried out")
+
+
+@app.command()
+def reject(context: typer.Context, name: Name) -> None:
+    """Keep the files whose deletions are held; the next complete listing is judged afresh."""
+    import etl
+
+    with etl.open_inventory(_reading(context)) as store:
+        typer.echo(f"{name}: {store.reject(name)} files kept")
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made if need be; files in it are replaced.")],
+    kind: Annotated[
+        ExportFormat, typer.Option("--format", "-f", help="How to write the tables.")
+    ] = ExportFormat.PARQUET,
+) -> None:
+    """Write every table into a folder."""
+    from etl.report.inventory import export as export_tables
+
+    for path in export_tables(_reading(context).store, folder, kind):
+        typer.echo(path)
+
+
+@app.command()
+def demo(
+    files: Annotated[int, typer.Option(min=600, help="How many files, over all credentials.")] = 20_000,
+    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the inventory and its configuration.")] = None,
+) -> None:
+    """Run the main job against the built-in simulator: no key needed."""
+    from etl.demo import play
+
+    play(files, keep)
+
+
+def _reading(context: typer.Context) -> Config:
+    """Load the configuration for a command that sends nothing: it needs no secrets."""
+    from etl.config import load_config
+
+    return load_config(context.obj, secrets=False)
+
+
+def main() -> None:
+    """Run the command line; errors become one message and an exit status."""
+    try:
+        app()
+    except FileInventoryError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(_exit_status(error))
+    except (
+        BrokenPipeError
+    ):  # the reader of our output has gone: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(TROUBLE)
+
+
+def _exit_status(error: FileInventoryError) -> int:
+    match error:
+        case ConfigError() | QueryError():
+            return USAGE
+        case StoreBusy():
+            return BUSY
+    return TROUBLE

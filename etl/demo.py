@@ -1,0 +1,160 @@
+"""The main job, shown on the simulator: three runs with changes between them, then the questions people ask."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from etl.config import load_config, shipped
+from etl.errors import ConfigError
+from etl.load.store import open_inventory
+from etl.report.inventory import open_published
+from etl.report.output import console, write
+from etl.report.progress import Progress
+from etl.report.status import show_status
+from etl.simulator import FAULTS, Account, Simulator
+from etl.sync import sync
+
+if TYPE_CHECKING:
+    from etl.config import Config
+
+PORTKEY_KEY = "pk-demo-portkey"
+SHARES = {"SEARCH": 6, "SUPPORT": 5, "RESEARCH": 4, "FINE_TUNING": 2, "PLATFORM": 2, "LEGACY": 1}
+"""Twentieths of the files, by account."""
+
+QUESTIONS = (
+    (
+        "What do we hold, and for whom?",
+        """
+        select labels->>'team' as team, count(*) as files, format_bytes(sum(bytes)::bigint) as size,
+               min(created_at)::date as oldest
+        from files join credentials on name = credential
+        group by all order by sum(bytes) desc
+        """,
+    ),
+    (
+        "What changed since we first looked?",
+        """
+        select credential, change, coalesce(reason, '') as reason, count(*) as files
+        from file_changes where change <> 'baseline'
+        group by all order by all
+        """,
+    ),
+    (
+        "Which files went, and what were they?",
+        """
+        select filename, format_bytes(bytes) as size, purpose, reason, expires_at
+        from file_changes where change = 'deleted' order by bytes desc limit 5
+        """,
+    ),
+    (
+        "What was there after the first run?",
+        """
+        select count(*) as files, format_bytes(sum(bytes)::bigint) as size
+        from files_as_of((select finished_at from runs order by started_at limit 1))
+        """,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A simulated provider, and a configuration that points at it."""
+
+    simulator: Simulator
+    folder: Path
+
+    def config(self) -> Config:
+        """Write and load the demo's configuration."""
+        places = {"DEMO_URL": self.simulator.url, "DEMO_DIR": str(self.folder)}
+        text = shipped("demo.yaml").read_text(encoding="utf-8")
+        for name, value in places.items():
+            text = text.replace(f"${{{name}}}", value)
+        path = self.folder / "inventory.yaml"
+        path.write_text(text, encoding="utf-8")
+        keys = {f"DEMO_KEY_{name}": _token(name) for name in SHARES}
+        return load_config(path, env={**keys, "DEMO_PORTKEY_KEY": PORTKEY_KEY})
+
+    def churn(self) -> None:
+        """Let users work for a while: upload, process, delete, and let files expire."""
+        for account in self.simulator.accounts.values():
+            percent = max(1, len(account.files) // 100)
+            account.now += 1
+            account.expire(1)
+            account.add(2 * percent)
+            account.change(percent)
+            account.delete(percent)
+
+    def regret(self) -> None:
+        """Bring some deleted files back."""
+        for account in list(self.simulator.accounts.values())[:3]:
+            account.restore(2)
+
+    def misbehave(self, fault: str) -> None:
+        """Let the old server show one of its faults."""
+        self.simulator.faults[_token("LEGACY")] = FAULTS[fault]
+
+
+def play(files: int, keep: Path | None) -> None:
+    """Show three runs and what can be asked after them.
+
+    Raises:
+        ConfigError: The folder to keep holds an inventory already.
+    """
+    if keep and (keep / "inventory.duckdb").exists():
+        raise ConfigError(f"{keep} holds an inventory already; name another folder")
+    accounts = {_token(name): _account(name, files) for name in SHARES}
+    page_limit = max(20, files // 100)
+    with (
+        nullcontext(keep) if keep else tempfile.TemporaryDirectory() as folder,
+        Simulator(accounts, page_limit=page_limit, portkey_api_key=PORTKEY_KEY) as simulator,
+    ):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        _tell(Demo(simulator, Path(folder)))
+    if keep:
+        _say(f"Kept. Ask on: file-inventory --config {keep / 'inventory.yaml'} query 'from files limit 5'")
+
+
+def _tell(demo: Demo) -> None:
+    config = demo.config()
+    _say("First run: six credentials, by every route; all that is there is the baseline.")
+    _run(config)
+    _say("Second run: files came, changed, went and expired. One old server now stops in the middle of its list.")
+    demo.churn()
+    demo.misbehave("short_list")
+    _run(config)
+    _say("Third run: more of it, some files are back, and the old server sends the same page for ever.")
+    demo.regret()
+    demo.churn()
+    demo.misbehave("ignore_after")
+    _run(config)
+    with open_published(config.store) as inventory:
+        for question, sql in QUESTIONS:
+            _say(question)
+            write(inventory.query(sql))
+        _say("And how far can each credential be believed?")
+        show_status(inventory)
+
+
+def _run(config: Config) -> None:
+    with open_inventory(config) as store, Progress(len(config.credentials)) as progress:
+        progress.total(sync(config, store, on_outcome=progress.show))
+
+
+def _say(text: str) -> None:
+    console().print(Text(f"\n{text}", "bold"), soft_wrap=True)
+
+
+def _account(name: str, files: int) -> Account:
+    account = Account(files * SHARES[name] // sum(SHARES.values()), seed=sum(name.encode()))
+    account.age(6)
+    return account
+
+
+def _token(name: str) -> str:
+    return "fine-tuning" if name == "FINE_TUNING" else f"sk-demo-{name.lower()}-key"

@@ -1,0 +1,109 @@
+"""Read the published database: SQL that can only look, and the standing questions."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from etl.errors import ConfigError, QueryError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+TABLES = ("credentials", "runs", "listings", "files", "file_changes", "held_deletions", "rejected_records")
+"""What `export` writes."""
+
+_SANDBOX = """
+set timezone = 'UTC';
+set enable_progress_bar = false;
+set python_enable_replacements = false;
+set enable_external_access = false;
+set lock_configuration = true;
+"""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The published database, open for reading."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    def query(self, sql: str, **params: Any) -> pa.RecordBatchReader:
+        """Run SQL and stream its result; raise QueryError if DuckDB refuses it."""
+        try:
+            relation = self.connection.sql(sql, params=params or None)
+            if relation is None:
+                raise QueryError("the SQL returns no rows; write a select")
+            return relation.to_arrow_reader(10_000)
+        except duckdb.Error as error:
+            raise QueryError(_without_advice(str(error))) from None
+
+    def ask(self, question: str, **params: Any) -> pa.RecordBatchReader:
+        """Ask a standing question, the name of a file in `sql/`."""
+        return self.query(resources.files("etl.report").joinpath("sql", f"{question}.sql").read_text(), **params)
+
+
+@contextmanager
+def open_published(path: str | Path) -> Iterator[Inventory]:
+    """Open the published database: no writing, no other files, no extensions, no settings.
+
+    Raises:
+        StoreError: Nothing has been published there, or it cannot be opened.
+    """
+    with _connected(Path(path)) as connection:
+        connection.execute(_SANDBOX)
+        yield Inventory(connection)
+
+
+def export(path: str | Path, folder: str | Path, kind: str) -> list[Path]:
+    """Write every table of the published database into a folder, as parquet or csv; return the files."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _connected(Path(path)) as connection:
+            connection.execute("set timezone = 'UTC'")
+            written = [folder / f"{name}.{kind}" for name in TABLES]
+            for name, target in zip(TABLES, written, strict=True):
+                table = connection.table(name)
+                table.write_parquet(str(target)) if kind == "parquet" else table.write_csv(str(target))
+    except (OSError, duckdb.IOException) as error:
+        raise StoreError(f"{folder}: cannot be written to: {error}") from None
+    return written
+
+
+def moment(text: str, now: datetime | None = None) -> datetime:
+    """Read `24h`, `7d` as so long ago, or a date or time (UTC unless it says otherwise)."""
+    if match := re.fullmatch(r"(\d+)\s*([mhdw])", text.strip()):
+        unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
+        return (now or datetime.now(UTC)) - timedelta(**{unit: int(match[1])})
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text} is no time; write how long ago (24h, 7d) or when (2026-11-23)") from None
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    if not path.exists():
+        raise StoreError(f"{path}: nothing is published there yet; run: file-inventory sync")
+    try:
+        connection = duckdb.connect(str(path), read_only=True)
+    except duckdb.Error as error:
+        raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
+    with connection:
+        yield connection
+
+
+def _without_advice(message: str) -> str:
+    """Keep what DuckDB says is wrong and where; drop its stack traces."""
+    return message.split("\n\nStack Trace", maxsplit=1)[0].strip()

@@ -1,0 +1,168 @@
+"""Write a result as a table, CSV, JSON, Parquet or Arrow."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import IO, TYPE_CHECKING, Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from etl.errors import ConfigError
+from etl.report import Format
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+
+def write(result: pa.RecordBatchReader, kind: Format = Format.TABLE, output: Path | None = None) -> None:
+    """Write a result to a file, or to standard output.
+
+    Raises:
+        ConfigError: The file cannot be written, or a binary format would go to a terminal.
+    """
+    if kind in {Format.PARQUET, Format.ARROW}:
+        _write_binary(result, kind, output)
+        return
+    with _text_sink(output) as sink:
+        if kind is Format.TABLE:
+            _write_table(result, sink)
+        elif kind is Format.CSV:
+            writer = csv.writer(sink, lineterminator="\n")
+            writer.writerow(result.schema.names)
+            writer.writerows(map(_cell, row) for row in _rows(result))
+        elif kind is Format.NDJSON:
+            sink.writelines(f"{line}\n" for line in _objects(result))
+        else:
+            sink.write("[")
+            for number, line in enumerate(_objects(result)):
+                sink.write((",\n " if number else "\n ") + line)
+            sink.write("\n]\n")
+
+
+def to_json(value: Any) -> str:
+    """Write JSON: times as RFC 3339 in UTC, whole decimals as whole numbers, what JSON cannot say as null."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def size(count: int | None) -> str:
+    """Write a number of bytes for people: 12.3 MB; nothing where it is not known."""
+    if count is None:
+        return ""
+    power = min(int(math.log(count, 1000)), 5) if count else 0
+    return f"{count / 1000**power:.{1 if power else 0}f} {['B', 'kB', 'MB', 'GB', 'TB', 'PB'][power]}"
+
+
+def instant(moment: datetime | None) -> str:
+    """Write a time for people, in UTC to the second."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z" if moment else ""
+
+
+def printable(text: str) -> str:
+    """Make text safe for a terminal: file names may hold escape sequences."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], *, right: Iterable[str] = ()) -> Table:
+    """Make a table in the product's one style."""
+    made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+    for row in rows:
+        made.add_row(*(Text(printable(cell)) for cell in row))
+    return made
+
+
+def console(sink: IO[str] | None = None) -> Console:
+    """Return a console that shortens nothing where no terminal limits the width."""
+    sink = sink or sys.stdout
+    return Console(file=sink, highlight=False) if sink.isatty() else Console(file=sink, highlight=False, width=100_000)
+
+
+def _write_table(result: pa.RecordBatchReader, sink: IO[str]) -> None:
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    numbers = {field.name for field in result.schema if any(kind(field.type) for kind in kinds)}
+    console(sink).print(table("", result.schema.names, (map(_cell, row) for row in _rows(result)), right=numbers))
+
+
+def _rows(result: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
+    for batch in result:
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _objects(result: pa.RecordBatchReader) -> Iterator[str]:
+    names = result.schema.names
+    return (to_json(dict(zip(names, row, strict=True))) for row in _rows(result))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime) and value.tzinfo:
+        return instant(value)
+    if isinstance(value, list | dict):
+        return to_json(value)
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {str(key): _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value.tzinfo else value.isoformat()
+        case date() | time():
+            return value.isoformat()
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case float() if not math.isfinite(value):
+            return None
+        case None | bool() | int() | float() | str():
+            return value
+    return str(value)
+
+
+@contextmanager
+def _text_sink(output: Path | None) -> Iterator[IO[str]]:
+    if output is None:
+        yield sys.stdout
+        return
+    try:
+        with output.open("w", encoding="utf-8", newline="") as sink:
+            yield sink
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written: {error.strerror}") from None
+
+
+def _write_binary(result: pa.RecordBatchReader, kind: Format, output: Path | None) -> None:
+    if output is None and sys.stdout.isatty():
+        raise ConfigError(f"{kind} is not for a terminal; name a file with --output")
+    try:
+        with output.open("wb") if output else nullcontext(sys.stdout.buffer) as sink:
+            _stream(result, kind, sink)
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written: {error.strerror}") from None
+
+
+def _stream(result: pa.RecordBatchReader, kind: Format, sink: IO[bytes]) -> None:
+    if kind is Format.ARROW:
+        with pa.ipc.new_stream(sink, result.schema) as arrow:
+            for batch in result:
+                arrow.write_batch(batch)
+        return
+    from pyarrow import parquet  # noqa: PLC0415 - slow, seldom needed
+
+    with parquet.ParquetWriter(sink, result.schema) as writer:
+        for batch in result:
+            writer.write_batch(batch)

@@ -1,0 +1,188 @@
+"""The contract of `GET /files`, as OpenAI and Portkey keep it, and the switch that breaks it."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPMethod
+from typing import Self
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from etl.simulator.account import Account, Json
+from etl.simulator.wire import Reply, Server
+
+MAXIMUM = 10_000
+"""Files on a page when the client names no limit."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    params: dict[str, str]
+    headers: dict[str, str]
+    """Names in lower case."""
+    account: str | None
+    """The token that matched, if any."""
+    number: int
+    """Which list request of this account this is since the last reset, from 1; 0 if it is none."""
+    attempt: int = 1
+    """How often this very page was asked for under the fault in force, from 1."""
+    listing: Callable[[Mapping[str, str]], Reply] = field(default=lambda _: Reply(), repr=False, compare=False)
+    """The healthy answer to the same request with other parameters."""
+
+
+Fault = Callable[[Request, Reply], Reply]
+"""Bends the healthy answer to one list request."""
+
+
+class Simulator:
+    """A provider on 127.0.0.1 that can be told to misbehave; a context manager.
+
+    An account answers to its token, wherever it stands: virtual key, saved or inline config, `@slug`, bearer.
+    A larger limit than `page_limit` is cut to it; a larger one than `strict_limit` is refused. Every answer
+    takes `latency` seconds. Where `portkey_api_key` is set, requests with Portkey headers must carry it.
+    """
+
+    def __init__(
+        self,
+        accounts: Mapping[str, Account] | None = None,
+        *,
+        port: int = 0,
+        page_limit: int = MAXIMUM,
+        strict_limit: int | None = None,
+        latency: float = 0.0,
+        portkey_api_key: str | None = None,
+    ) -> None:
+        self.accounts = dict(accounts or {})
+        self.port = port
+        self.page_limit = page_limit
+        self.strict_limit = strict_limit
+        self.latency = latency
+        self.portkey_api_key = portkey_api_key
+        self.requests: list[Request] = []
+        """Everything received, in order."""
+        self.faults: dict[str, Fault] = {}
+        """The fault in force for a token; a healthy account has none."""
+        self._asked: Counter[object] = Counter()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._server = Server(self.port, self.answer)
+        self.port = self._server.server_address[1]
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+
+    @property
+    def url(self) -> str:
+        """Base URL, known once started."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def reset(self) -> None:
+        """Forget requests and faults, and number requests from 1 again; the accounts stay."""
+        with self._lock:
+            self.requests.clear()
+            self.faults.clear()
+            self._asked.clear()
+
+    def answer(self, method: str, target: str, headers: dict[str, str]) -> Reply:
+        """Record a request and answer it."""
+        request = self._received(method, target, headers)
+        reply = self._refusal(request) or self._listed(request)
+        if _by_portkey(headers):
+            reply = replace(reply, headers={"x-portkey-provider": _provider(headers)} | reply.headers)
+        return replace(reply, delay=reply.delay + self.latency)
+
+    def _received(self, method: str, target: str, headers: dict[str, str]) -> Request:
+        url = urlsplit(target)
+        params = dict(parse_qsl(url.query, keep_blank_values=True))
+        token = _token(headers)
+        account = next((key for key in (token, f"@{token}") if key in self.accounts), None)
+        with self._lock:
+            number = attempt = 0
+            if method == HTTPMethod.GET and url.path.endswith("/files"):
+                page = account, self.faults.get(account or ""), params.get("after")
+                self._asked.update([account, page])
+                number, attempt = self._asked[account], self._asked[page]
+            listing = self._pages(account) if account else lambda _: Reply()
+            request = Request(method, url.path, params, headers, account, number, attempt, listing)
+            self.requests.append(request)
+        return request
+
+    def _refusal(self, request: Request) -> Reply | None:
+        """Why a request gets no list, if so."""
+        if request.method != HTTPMethod.GET:
+            return Reply.error(405, f"Not allowed to {request.method} on {request.path}", "method_not_supported")
+        if not request.path.endswith("/files"):
+            return Reply.error(404, f"Invalid URL (GET {request.path})")
+        wanted = self.portkey_api_key
+        if wanted and _by_portkey(request.headers) and request.headers.get("x-portkey-api-key") != wanted:
+            return Reply.json({"status": "failure", "message": "Invalid API Key. Error Code: 03"}, 401)
+        if request.account is None:
+            return incorrect_key(_token(request.headers) or "")
+        return None
+
+    def _listed(self, request: Request) -> Reply:
+        reply = request.listing(request.params)
+        fault = self.faults.get(request.account or "")
+        return fault(request, reply) if fault else reply
+
+    def _pages(self, token: str) -> Callable[[Mapping[str, str]], Reply]:
+        account = self.accounts[token]
+
+        def listing(params: Mapping[str, str]) -> Reply:
+            limit, order, after = (
+                params.get("limit", str(MAXIMUM)),
+                params.get("order", "desc"),
+                params.get("after"),
+            )
+            if not limit.isdecimal() or int(limit) < 1:
+                return Reply.error(400, "limit must be >= 1", param="limit")
+            if self.strict_limit and int(limit) > self.strict_limit:
+                return Reply.error(400, f"limit must be <= {self.strict_limit}", param="limit")
+            if order not in {"asc", "desc"}:
+                return Reply.error(400, "order must be asc or desc", param="order")
+            try:
+                return Reply.json(account.page(min(int(limit), self.page_limit), order, after, params.get("purpose")))
+            except KeyError:
+                return Reply.error(404, f"No such File object: {after}", param="after")
+
+        return listing
+
+
+def incorrect_key(token: str) -> Reply:
+    """Refuse a key in OpenAI's words, but echo it in full, so that leaks are found."""
+    where = "You can find your API key at https://platform.openai.com/account/api-keys."
+    return Reply.error(401, f"Incorrect API key provided: {token}. {where}", "invalid_api_key")
+
+
+def _by_portkey(headers: Mapping[str, str]) -> bool:
+    return any(name.startswith("x-portkey-") for name in headers)
+
+
+def _config(headers: Mapping[str, str]) -> Json:
+    """Read the inline config; the id of a saved one serves as a virtual key."""
+    text = headers.get("x-portkey-config", "{}")
+    return dict(msgspec.json.decode(text)) if text.startswith("{") else {"virtual_key": text}
+
+
+def _provider(headers: Mapping[str, str]) -> str:
+    named = str(_config(headers).get("provider") or headers.get("x-portkey-provider") or "openai")
+    return "openai" if named.startswith("@") else named
+
+
+def _token(headers: Mapping[str, str]) -> str | None:
+    """Find what names the account in a request."""
+    config = _config(headers)
+    provider = headers.get("x-portkey-provider", "")
+    bearer = headers.get("authorization", "").removeprefix("Bearer ")
+    slug = provider.removeprefix("@") if provider.startswith("@") else None
+    virtual = headers.get("x-portkey-virtual-key")
+    return virtual or config.get("virtual_key") or config.get("api_key") or slug or bearer or None
