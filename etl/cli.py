@@ -113,7 +113,7 @@ def sync(
     raise typer.Exit(DONE if run.status == Verdict.COMPLETE else TROUBLE)
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # SQL may begin with a comment: -- why
 def query(
     context: typer.Context,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="DuckDB SQL over the published database.")],
@@ -210,10 +210,10 @@ def _reading(context: typer.Context) -> Config:
     return load_config(context.obj, secrets=False)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors become one message and an exit status."""
     try:
-        app()
+        app(arguments)
     except FileInventoryError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(_exit_status(error))

@@ -38,7 +38,9 @@ def fetch(credential: Credential, http: Http) -> Listing:
         error = caught
     except Exception as caught:  # noqa: BLE001 - one bad credential never stops the others
         error = WrongShape(f"the answer has a form that was not foreseen: {caught!r}")
-    files = fold(pa.Table.from_batches(pages.batches, SCHEMA))
+    files = pa.Table.from_batches(pages.batches, SCHEMA)
+    if pages.repeated:
+        files = fold(files)
     return Listing(
         credential=credential.name,
         status=_verdict(error, pages.count),
@@ -73,6 +75,8 @@ class _Pages:
     count: int = 0
     batches: list[pa.RecordBatch] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    repeated: bool = False
+    """Whether an id came twice."""
     _seen: set[int] = field(default_factory=set)
     """Hashes of the ids: 1,000,000 cost a third of the memory that the ids would."""
 
@@ -83,6 +87,7 @@ class _Pages:
         batch, rejected = normalise(page.records, provider.reading, provider=page.provider, page=self.count)
         known = len(self._seen)
         self._seen.update(map(hash, batch["file_id"].to_pylist()))
+        self.repeated |= len(self._seen) < known + len(batch)
         self._seen.update(hash(bad.file_id) for bad in rejected if bad.file_id)
         self.batches.append(self._wanted(batch))
         self.rejected += rejected

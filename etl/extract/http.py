@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,6 +21,7 @@ import tenacity
 from etl.errors import Cancelled, EndNotProven, Refused, Unreachable, Unsupported, WrongShape, redact
 from etl.providers import PROVIDERS
 from etl.providers.base import Answer, described
+from etl.transform.plain import plain_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,8 +75,8 @@ class Http:
 
     def __init__(self, config: Config) -> None:
         self._secrets = sorted(set(config.secrets()))
-        self._origins = {_origin(httpx.URL(credential.base_url)) for credential in config.credentials}
-        self._hosts: dict[str, BoundedSemaphore] = defaultdict(lambda: BoundedSemaphore(config.http.per_host))
+        origins = {_origin(httpx.URL(credential.base_url)) for credential in config.credentials}
+        self._hosts = {origin: BoundedSemaphore(config.http.per_host) for origin in origins}
         self._stop = Event()
         self._client = httpx.Client(
             headers={
@@ -107,7 +108,7 @@ class Http:
         return redact(text, self._secrets)
 
     def _only_reads(self, request: httpx.Request) -> None:
-        if request.method != "GET" or _origin(request.url) not in self._origins:
+        if request.method != "GET" or _origin(request.url) not in self._hosts:
             raise Refused(f"refused to send {request.method} to {request.url.host}: only configured hosts are read", 0)
 
     def send(self, url: httpx.URL, credential: Credential, headers: Mapping[str, str]) -> tuple[httpx.Response, bytes]:
@@ -158,6 +159,7 @@ class Getter:
             **{name.lower(): value for name, value in own.items()},
         }
         self._unsupported = provider.unsupported
+        self._plain = plain_decoder(provider.reading)
         rate = self.credential.http.requests_per_second
         self._sent: deque[float] = deque(maxlen=max(1, int(rate)))
         self._window = max(1, int(rate)) / rate
@@ -219,7 +221,7 @@ class Getter:
     def _answer(self, response: httpx.Response, content: bytes) -> Answer:
         place = _place(response.url)
         if response.is_success:
-            return Answer(decode(content, place), response.headers)
+            return Answer(self._plain(content) or decode(content, place), response.headers)
         try:
             body = decode(content, place)
         except WrongShape:

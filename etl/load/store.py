@@ -184,7 +184,7 @@ class Store:
             "run_id": run_id,
             "credential": name,
             "observed_at": self._row("observed_at", credential=name, now=listing.finished_at)["observed_at"],
-            "first": difference.first,
+            "first": difference.first or difference.scope_changed,
             "complete": listing.status is Verdict.COMPLETE,
             "hold": difference.doubt is not None,
             "present": _present(listing),
@@ -224,7 +224,10 @@ class Store:
 
     def publish(self) -> None:
         """Give readers what the store holds now."""
-        self._connection.execute("checkpoint")
+        try:
+            self._connection.execute("checkpoint")
+        except duckdb.Error as error:
+            raise StoreError(f"{self.path} cannot be written: {_first_line(error)}") from None
         self._close()
         try:
             publish(self.path, self.published)
@@ -268,9 +271,11 @@ class Store:
         try:
             yield
             self._connection.commit()
-        except BaseException:
+        except BaseException as error:
             with suppress(duckdb.Error):  # a failed commit has rolled back already
                 self._connection.rollback()
+            if isinstance(error, duckdb.Error):
+                raise StoreError(f"{self.path} cannot be written: {_first_line(error)}") from None
             raise
 
     @contextmanager
@@ -304,11 +309,15 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     except duckdb.IOException as error:
         if holder := re.search(r"lock is held in (.+?) \(PID (\d+)\)", str(error)):
             raise StoreBusy(f"{path} is open in {holder[1]} (process {holder[2]}); close it there first") from None
-        raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
+        raise StoreError(f"{path} cannot be opened: {_first_line(error)}") from None
     except duckdb.Error as error:
-        raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
+        raise StoreError(f"{path} cannot be opened: {_first_line(error)}") from None
     connection.execute("set timezone = 'UTC'; set enable_progress_bar = false")
     return connection
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).splitlines()[0]
 
 
 def _lock(path: Path) -> int:

@@ -187,9 +187,14 @@ class Provider:
     """Whether this refusal (HTTP status, JSON body) means that no file list exists behind the route."""
 
 
-def secret(value: SecretStr | None) -> str | None:
+def value(record: Json, key: str) -> Json:
+    """Return one field of a record, plain or JSON; None where there is none."""
+    return record.get(key) if isinstance(record, dict) else getattr(record, key, None)
+
+
+def secret(hidden: SecretStr | None) -> str | None:
     """Return what it hides."""
-    return value.get_secret_value() if value else None
+    return hidden.get_secret_value() if hidden else None
 
 
 def sent(**headers: str | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 
 from etl.errors import EndNotProven, Refused, WrongShape
-from etl.providers.base import Answer, Credential, Get, Page, Provider, Url, listed, secret, sent
+from etl.providers.base import Answer, Credential, Get, Page, Provider, Url, listed, secret, sent, value
 from etl.transform.record import Json, Reading
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _more(body: Json) -> bool:
 def _cursor(body: Json) -> str:
     """Return the id of the last record, as the official SDKs do; `last_id` where that has none."""
     last = body["data"][-1] if body["data"] else None
-    for cursor in (last.get("id") if isinstance(last, dict) else None, body.get("last_id")):
+    for cursor in (value(last, "id"), body.get("last_id")):
         if isinstance(cursor, str) and cursor:
             return cursor
     raise EndNotProven("the server says that there is more, but gives no cursor to ask for it")

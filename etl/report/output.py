@@ -6,7 +6,8 @@ import csv
 import json
 import math
 import sys
-from contextlib import contextmanager, nullcontext
+from collections import Counter
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def write(result: pa.RecordBatchReader, kind: Format = Format.TABLE, output: Pat
         elif kind is Format.CSV:
             writer = csv.writer(sink, lineterminator="\n")
             writer.writerow(result.schema.names)
-            writer.writerows(map(_cell, row) for row in _rows(result))
+            writer.writerows(map(_field, row) for row in _rows(result))
         elif kind is Format.NDJSON:
             sink.writelines(f"{line}\n" for line in _objects(result))
         else:
@@ -100,18 +101,31 @@ def _rows(result: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
 
 
 def _objects(result: pa.RecordBatchReader) -> Iterator[str]:
-    names = result.schema.names
+    names = _distinct(result.schema.names)
     return (to_json(dict(zip(names, row, strict=True))) for row in _rows(result))
 
 
+def _distinct(names: list[str]) -> list[str]:
+    """Tell columns of one name apart, as DuckDB does: a, a_1."""
+    before: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        distinct.append(f"{name}_{before[name]}" if before[name] else name)
+        before[name] += 1
+    return distinct
+
+
 def _cell(value: Any) -> str:
-    if value is None:
+    """Write a value for people."""
+    return instant(value) if isinstance(value, datetime) and value.tzinfo else _field(value)
+
+
+def _field(value: Any) -> str:
+    """Write a value for CSV: exact, and as JSON where it has parts."""
+    plain = _plain(value)
+    if plain is None:
         return ""
-    if isinstance(value, datetime) and value.tzinfo:
-        return instant(value)
-    if isinstance(value, list | dict):
-        return to_json(value)
-    return str(value)
+    return to_json(plain) if isinstance(plain, list | dict | bool) else str(plain)
 
 
 def _plain(value: Any) -> Any:
@@ -148,8 +162,11 @@ def _text_sink(output: Path | None) -> Iterator[IO[str]]:
 def _write_binary(result: pa.RecordBatchReader, kind: Format, output: Path | None) -> None:
     if output is None and sys.stdout.isatty():
         raise ConfigError(f"{kind} is not for a terminal; name a file with --output")
+    if output is None:
+        _stream(result, kind, sys.stdout.buffer)
+        return
     try:
-        with output.open("wb") if output else nullcontext(sys.stdout.buffer) as sink:
+        with output.open("wb") as sink:
             _stream(result, kind, sink)
     except OSError as error:
         raise ConfigError(f"{output}: cannot be written: {error.strerror}") from None

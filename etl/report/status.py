@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from etl.report.output import console, instant, size, table, to_json
@@ -14,7 +15,7 @@ def show_status(inventory: Inventory, *, as_json: bool = False) -> bool:
     """Print the state of every credential; return whether all that are active are fresh and none is held."""
     rows = inventory.ask("status").read_all().to_pylist()
     if as_json:
-        console().print(to_json(rows), soft_wrap=True, markup=False)
+        sys.stdout.write(to_json(rows) + "\n")
     else:
         columns = ("credential", "state", "last verdict", "complete as of", "files", "size", "held")
         console().print(table("", columns, map(_cells, rows), right=("files", "size", "held")))

@@ -1,7 +1,6 @@
 """Turn one page of a provider's records into an Arrow batch.
 
-`normalise` first reads the page column by column, which is fast and takes only plain values. A page with
-anything odd on it is read again record by record; `_record` is the one definition of what a value means.
+`_record` is the definition of what a value means; plain records, which need no second look, are read in columns.
 """
 
 from __future__ import annotations
@@ -9,97 +8,57 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from types import NoneType
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.transform.record import INSTANT, SCHEMA, Json, Reading, Rejected, Source
+from etl.transform.record import INSTANT, MILLISECONDS_FROM, SCHEMA, Json, Reading, Rejected, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-MILLISECONDS_FROM = 10**11
-"""Unix times above this are milliseconds: in seconds it is the year 5138."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_INSTANT = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-class _OddError(Exception):
-    """The page holds a value that needs a closer look."""
-
-
 def normalise(
     records: Sequence[Json], reading: Reading, *, provider: str | None = None, page: int = 1
 ) -> tuple[pa.RecordBatch, list[Rejected]]:
-    """Return the good records as a batch in `SCHEMA`, and the bad ones with their reasons."""
-    try:
+    """Return the good records as a batch in `SCHEMA`, and the bad ones with their reasons.
+
+    Records come as JSON objects, or as the typed ones of `plain_decoder`.
+    """
+    rejected: list[Rejected] = []
+    if records and isinstance(records[0], msgspec.Struct):
         columns = _columns(records, reading)
-        rejected: list[Rejected] = []
-    except _OddError:
+    else:
         rows, rejected = _one_by_one(records, reading, page)
-        columns = {name: pa.array([row.get(name) for row in rows], SCHEMA.field(name).type) for name in SCHEMA.names}
+        columns = {field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in SCHEMA}
     size = len(columns["file_id"])
     columns["provider"] = pa.nulls(size, pa.string()) if provider is None else pa.repeat(provider, size)
     return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA), rejected
 
 
 def _columns(records: Sequence[Json], reading: Reading) -> dict[str, pa.Array]:
-    if not set(map(type, records)) <= {dict} or not all(map(reading.known.issuperset, records)):
-        raise _OddError
-    columns = {}
-    for field in SCHEMA:
-        source = reading.fields.get(field.name)
-        values = [_value(record, source) for record in records] if source else [None] * len(records)
-        columns[field.name] = _COLUMN[field.type](values)
-    ids = columns["file_id"]
-    if ids.null_count:
-        raise _OddError
+    """Read plain records column by column."""
+    columns = {field.name: pa.nulls(len(records), field.type) for field in SCHEMA}
+    for name, source in reading.fields.items():
+        values = list(map(attrgetter(str(source)), records))
+        kind = SCHEMA.field(name).type
+        if kind == INSTANT:
+            columns[name] = pa.array(values, pa.timestamp("s", tz="UTC")).cast(INSTANT)
+        else:
+            column = pa.array(values, kind)
+            columns[name] = pc.if_else(pc.equal(column, ""), None, column) if "" in values else column
     return columns
 
 
 def _value(record: Json, source: Source) -> Json:
     return record.get(source) if isinstance(source, str) else source(record)
-
-
-def _text_column(values: list[Json]) -> pa.Array:
-    if not set(map(type, values)) <= {str, NoneType}:
-        raise _OddError
-    try:
-        column = pa.array(values, pa.string())
-    except UnicodeEncodeError:
-        raise _OddError from None
-    return pc.if_else(pc.equal(column, ""), None, column) if "" in values else column
-
-
-def _count_column(values: list[Json]) -> pa.Array:
-    if not set(map(type, values)) <= {int, NoneType}:
-        raise _OddError
-    try:
-        column = pa.array(values, pa.int64())
-    except OverflowError:
-        raise _OddError from None
-    if (least := pc.min(column).as_py()) is not None and least < 0:
-        raise _OddError
-    return column
-
-
-def _instant_column(values: list[Json]) -> pa.Array:
-    column = _count_column(values)
-    bounds = pc.min_max(column).as_py()
-    if bounds["min"] is not None and (bounds["min"] == 0 or bounds["max"] > MILLISECONDS_FROM):
-        raise _OddError
-    return column.cast(pa.timestamp("s", tz="UTC")).cast(INSTANT)
-
-
-_COLUMN: dict[pa.DataType, Callable[[list[Json]], pa.Array]] = {
-    pa.string(): _text_column,
-    pa.int64(): _count_column,
-    INSTANT: _instant_column,
-}
 
 
 def _one_by_one(records: Sequence[Json], reading: Reading, page: int) -> tuple[list[dict[str, Json]], list[Rejected]]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 Json: TypeAlias = Any
 """What a JSON decoder returns."""
+
+MILLISECONDS_FROM = 10**11
+"""Unix times above this are milliseconds: in seconds it is the year 5138."""
 
 INSTANT = pa.timestamp("us", tz="UTC")
 
@@ -44,7 +48,10 @@ class Reading:
     ignored: frozenset[str] = frozenset()
     """Keys that are known and not kept: constants, signed or rotating URLs."""
 
-    @property
+    records: str = "data"
+    """Key of the page's envelope under which the records are."""
+
+    @cached_property
     def known(self) -> frozenset[str]:
         """Every key with a meaning; the others go to `extra`."""
         return self.ignored.union(source for source in self.fields.values() if isinstance(source, str))
