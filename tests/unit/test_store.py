@@ -1,0 +1,254 @@
+"""The store as a file: opening, migrating, publishing, and what stands in the way."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from etl.config import Config
+from etl.errors import StoreBusy, StoreError
+from etl.load import store as store_module
+from etl.load.publish import publish
+from etl.load.store import Store, open_inventory
+from etl.transform.listing import Listing
+from etl.transform.record import SCHEMA
+from etl.transform.words import Verdict
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+MORE_THAN_FEW = 25
+
+
+def config(path: Path, **credential: object) -> Config:
+    """Name one credential whose provider is never asked."""
+    one = {"name": "a", "type": "openai", "base_url": "http://127.0.0.1:9/v1", **credential}
+    return Config.model_validate({"store": path, "credentials": [one]})
+
+
+def listing(*files: dict[str, object], at: datetime = NOW) -> Listing:
+    """Make a complete listing of these files."""
+    table = pa.Table.from_pylist(list(files), SCHEMA)
+    return Listing("a", Verdict.COMPLETE, at, at, table)
+
+
+def run(conf: Config, found: Listing) -> store_module.Outcome:
+    """Apply one listing as a run of its own, and publish."""
+    with open_inventory(conf) as store:
+        run_id = store.begin(conf, "cli", found.started_at)
+        outcome = store.apply(run_id, store.compare(conf.credentials[0], found))
+        store.finish(store_module.run_of(run_id, "cli", found.started_at, [outcome]))
+    return outcome
+
+
+def rows(path: Path, sql: str) -> list[tuple[object, ...]]:
+    """Ask the published database."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def many(**fields: object) -> list[dict[str, object]]:
+    """Make more files than the brake counts as few."""
+    return [{"file_id": f"f{number}", **fields} for number in range(MORE_THAN_FEW)]
+
+
+def test_a_fresh_store_publishes_every_table_and_view(tmp_path: Path) -> None:
+    conf = config(tmp_path / "deep" / "inventory.duckdb")
+    run(conf, listing({"file_id": "f1", "bytes": 5}))
+    names = "select table_name from information_schema.tables order by 1"
+    assert [name for (name,) in rows(conf.store, names)] == [
+        "credentials",
+        "file_changes",
+        "file_history",
+        "files",
+        "freshness",
+        "held_deletions",
+        "listings",
+        "rejected_records",
+        "runs",
+        "schema_versions",
+        "unique_files",
+    ]
+    assert sorted(path.name for path in conf.store.parent.iterdir()) == [
+        "inventory.duckdb",
+        "inventory.writer.duckdb",
+        "inventory.writer.lock",
+    ]
+
+
+def test_nothing_is_written_in_a_format_that_duckdb_1_4_cannot_open(tmp_path: Path) -> None:
+    conf = config(tmp_path / "inventory.duckdb")
+    run(conf, listing({"file_id": "f1"}))
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{conf.store}' as published (read_only)")
+        [(tags,)] = connection.execute(
+            "select tags from duckdb_databases() where database_name = 'published'"
+        ).fetchall()
+    assert tags["storage_version"].startswith("v1.4.0")
+
+
+def test_opening_twice_in_one_process_is_refused_and_names_it(tmp_path: Path) -> None:
+    with (
+        Store(tmp_path / "inventory.duckdb"),
+        pytest.raises(StoreBusy, match=rf"process {os.getpid()} \(.*\) since .*; wait for it, or stop it"),
+    ):
+        Store(tmp_path / "inventory.duckdb").__enter__()
+    with Store(tmp_path / "inventory.duckdb"):
+        pass
+
+
+def test_a_writers_database_held_open_by_hand_is_reported_with_its_process(tmp_path: Path) -> None:
+    with Store(tmp_path / "inventory.duckdb"):
+        pass
+    code = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tmp_path / "inventory.writer.duckdb")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdin
+        assert process.stdout.readline() == "open\n"
+        with pytest.raises(StoreBusy, match=rf"is open in .*python.* \(process {process.pid}\); close it there"):
+            Store(tmp_path / "inventory.duckdb").__enter__()
+        process.stdin.close()
+    with Store(tmp_path / "inventory.duckdb"):
+        pass
+
+
+def test_a_damaged_store_is_refused_with_one_sentence_and_left_as_it_is(tmp_path: Path) -> None:
+    damaged = tmp_path / "inventory.writer.duckdb"
+    damaged.write_bytes(b"this is no database" * 1000)
+    with pytest.raises(StoreError, match=r"inventory\.writer\.duckdb cannot be opened: [^\n]+$"):
+        Store(tmp_path / "inventory.duckdb").__enter__()
+    assert damaged.read_bytes() == b"this is no database" * 1000
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    with Store(tmp_path / "inventory.duckdb"):
+        pass
+    with duckdb.connect(str(tmp_path / "inventory.writer.duckdb")) as connection:
+        connection.execute("insert into schema_versions values (99, now())")
+    with pytest.raises(StoreError, match="written by a newer File Inventory"):
+        Store(tmp_path / "inventory.duckdb").__enter__()
+
+
+def test_a_failed_migration_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path / "inventory.duckdb"):
+        pass
+    migrations = store_module._migrations()
+    monkeypatch.setattr(store_module, "_migrations", lambda: [*migrations, "migrations/0001_inventory"])
+    with pytest.raises(StoreError, match="cannot be written"):
+        Store(tmp_path / "inventory.duckdb").__enter__()
+    monkeypatch.undo()
+    with Store(tmp_path / "inventory.duckdb") as store:
+        assert store._row("schema_version") == {"version": 1}
+
+
+def test_a_place_where_nothing_can_be_kept_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="file: the store cannot be kept there: "):
+        Store(tmp_path / "file" / "inventory.duckdb").__enter__()
+
+
+def test_a_copy_that_fails_leaves_the_old_one_in_place(tmp_path: Path) -> None:
+    (tmp_path / "published").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        publish(tmp_path / "missing", tmp_path / "published")
+    assert [path.name for path in tmp_path.iterdir()] == ["published"]
+    assert (tmp_path / "published").read_text() == "old"
+
+
+def test_a_listing_that_cannot_be_applied_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = config(tmp_path / "inventory.duckdb")
+    run(conf, listing({"file_id": "f1"}))
+    apply = Store._sql
+
+    def fail_late(self: Store, name: str, **params: object) -> None:
+        apply(self, name, **params)
+        if name == "listing":
+            raise duckdb.IOException("No space left on device")
+
+    monkeypatch.setattr(Store, "_sql", fail_late)
+    with pytest.raises(StoreError, match="No space left on device"):
+        run(conf, listing({"file_id": "f2"}))
+    monkeypatch.undo()
+    assert rows(conf.store, "select file_id from files") == [("f1",)]
+    outcome = run(conf, listing({"file_id": "f1"}, {"file_id": "f3"}))
+    assert (outcome.created, outcome.unchanged, outcome.deleted) == (1, 1, 0)
+    assert rows(conf.store, "select change, file_id from file_changes order by change_id") == [
+        ("baseline", "f1"),
+        ("created", "f3"),
+    ]
+    assert rows(conf.store, "select status from runs order by all") == [
+        ("complete",),
+        ("complete",),
+        ("interrupted",),
+    ]
+
+
+def test_every_column_is_compared_and_named_in_the_change(tmp_path: Path) -> None:
+    conf = config(tmp_path / "inventory.duckdb")
+    before = {
+        "file_id": "f1",
+        "provider": "openai",
+        "filename": "a.txt",
+        "bytes": 1,
+        "purpose": "batch",
+        "status": "uploaded",
+        "status_details": "x",
+        "mime_type": "text/plain",
+        "created_at": NOW,
+        "expires_at": NOW,
+        "extra": "{}",
+    }
+    run(conf, listing(before))
+    after = before | {"bytes": 2, "filename": "b.txt", "purpose": "evals", "status": "processed", "mime_type": "x"}
+    after |= {"provider": "azure-openai", "status_details": None, "created_at": None, "extra": '{"a":1}'}
+    after |= {"expires_at": NOW + timedelta(days=1)}
+    assert run(conf, listing(after)).updated == 1
+    assert rows(conf.store, "select changed_fields from file_changes where change = 'updated'") == [
+        ([name for name in SCHEMA.names if name not in {"file_id", "extra"}],)
+    ]
+    assert rows(conf.store, "select filename, bytes, created_at, extra from files") == [("b.txt", 2, None, '{"a":1}')]
+
+
+def test_unknown_fields_make_a_version_only_where_asked(tmp_path: Path) -> None:
+    for track in (False, True):
+        conf = config(tmp_path / f"{track}.duckdb", track_extra=track)
+        run(conf, listing({"file_id": "f1", "extra": '{"a":1}'}))
+        assert run(conf, listing({"file_id": "f1", "extra": '{"a":2}'})).updated == int(track)
+        assert rows(conf.store, "select extra from files") == [('{"a":2}' if track else '{"a":1}',)]
+
+
+def test_a_field_that_comes_or_goes_for_every_file_is_taken_over_without_a_change(tmp_path: Path) -> None:
+    conf = config(tmp_path / "inventory.duckdb")
+    run(conf, listing(*many(status="processed")))
+    outcome = run(conf, listing(*many(mime_type="text/plain"), {"file_id": "new", "mime_type": "text/plain"}))
+    assert (outcome.updated, outcome.created, outcome.unchanged) == (0, 1, MORE_THAN_FEW)
+    assert rows(conf.store, "select distinct status, mime_type from files") == [(None, "text/plain")]
+    assert run(conf, listing(*many(mime_type="text/plain"))).updated == 0
+    [first, *others] = many(mime_type="text/plain")
+    assert run(conf, listing(first | {"mime_type": "image/png"}, *others)).updated == 1
+
+
+def test_a_field_that_comes_for_all_but_one_is_a_change_of_each(tmp_path: Path) -> None:
+    conf = config(tmp_path / "inventory.duckdb")
+    run(conf, listing(*many()))
+    [first, *others] = many(status="processed")
+    assert run(conf, listing(first | {"status": None}, *others)).updated == MORE_THAN_FEW - 1
+
+
+def test_a_field_that_comes_for_a_few_files_is_a_change_of_each(tmp_path: Path) -> None:
+    conf = config(tmp_path / "inventory.duckdb")
+    run(conf, listing({"file_id": "f1"}, {"file_id": "f2"}))
+    assert run(conf, listing({"file_id": "f1", "bytes": 1}, {"file_id": "f2", "bytes": 2})).updated == 2
+
+
+def test_a_clock_set_back_keeps_the_log_in_order(tmp_path: Path) -> None:
+    conf = config(tmp_path / "inventory.duckdb")
+    run(conf, listing({"file_id": "f1", "bytes": 1}))
+    run(conf, listing({"file_id": "f1", "bytes": 2}, at=NOW - timedelta(hours=1)))
+    assert rows(conf.store, "select observed_at = last_attempt_at from file_changes, credentials") == [(True,)] * 2
+    assert rows(conf.store, "select count(*) from file_history where valid_to < valid_from") == [(0,)]
+    assert rows(conf.store, "select bytes from files_as_of('2026-11-23 12:00:00+00')") == [(2,)]
