@@ -111,7 +111,7 @@ def play(files: int, keep: Path | None) -> None:
     accounts = {_token(name): _account(name, files) for name in SHARES}
     page_limit = max(20, files // 100)
     with (
-        nullcontext(keep) if keep else tempfile.TemporaryDirectory() as folder,
+        nullcontext(keep.resolve()) if keep else tempfile.TemporaryDirectory() as folder,
         Simulator(accounts, page_limit=page_limit, portkey_api_key=PORTKEY_KEY) as simulator,
     ):
         Path(folder).mkdir(parents=True, exist_ok=True)
