@@ -18,7 +18,7 @@ import httpx
 import msgspec
 import tenacity
 
-from etl.errors import Cancelled, EndNotProven, Refused, Unreachable, Unsupported, WrongShape, redact
+from etl.errors import Cancelled, EndNotProven, ListingError, Refused, Unreachable, Unsupported, WrongShape, redact
 from etl.providers import PROVIDERS
 from etl.providers.base import Answer, described
 from etl.transform.plain import plain_decoder
@@ -183,7 +183,11 @@ class Getter:
             before_sleep=self._note_retry,
             reraise=True,
         )
-        return retrying(self._once, url)
+        try:
+            return retrying(self._once, url)
+        except _Transient as error:
+            tries = retrying.statistics["attempt_number"]
+            raise Unreachable(f"{error} ({tries} tries)" if tries > 1 else str(error)) from None
 
     def _note_retry(self, state: tenacity.RetryCallState) -> None:
         self.retries += 1
@@ -226,19 +230,18 @@ class Getter:
             body = decode(content, place)
         except WrongShape:
             body = None
-        self._fail(response, body)
-        return None
+        raise self._failure(response, body)
 
-    def _fail(self, response: httpx.Response, body: Json) -> NoReturn:
+    def _failure(self, response: httpx.Response, body: Json) -> ListingError:
         status = response.status_code
         said = f": {described(body)}" if body is not None else ""
         message = self.http.redact(f"{_place(response.url)} answered {status}{said}")
         if self._unsupported(status, body):
-            raise Unsupported(f"this route has no file list{said}")
+            return Unsupported(f"this route has no file list{said}")
         if (status in HEALING or status >= 500) and not _is_spent(body):  # noqa: PLR2004 - server errors
-            raise _Transient(message, retry_after(response.headers))
+            return _Transient(message, retry_after(response.headers))
         hint = f" ({_HINTS[status]})" if status in _HINTS else ""
-        raise Refused(message + hint, status)
+        return Refused(message + hint, status)
 
 
 def decode(content: bytes, place: str) -> Json:
