@@ -8,16 +8,13 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from etl.errors import ConfigError, FileInventoryError, QueryError, StoreBusy
 from etl.report import Format
 from etl.transform.words import Change, Verdict
-
-if TYPE_CHECKING:
-    from etl.config import Config
 
 DONE, TROUBLE, USAGE, BUSY = 0, 1, 2, 3
 """Exit statuses."""
@@ -121,10 +118,11 @@ def query(
     output: Output = None,
 ) -> None:
     """Ask the inventory in SQL; it can only read."""
+    from etl.config import store_path
     from etl.report.inventory import open_published
     from etl.report.output import write
 
-    with open_published(_reading(context).store) as inventory:
+    with open_published(store_path(context.obj)) as inventory:
         write(inventory.query(sql), kind, output)
 
 
@@ -138,23 +136,24 @@ def changes(
     output: Output = None,
 ) -> None:
     """Show the change log."""
+    from etl.config import store_path
     from etl.report.inventory import moment, open_published
     from etl.report.output import write
 
-    config = _reading(context)
-    if credential is not None:
-        config.credential(credential)
-    with open_published(config.store) as inventory:
+    with open_published(store_path(context.obj)) as inventory:
+        if credential is not None:
+            inventory.expect_credential(credential)
         write(inventory.ask("changes", since=moment(since), credential=credential, change=change), kind, output)
 
 
 @app.command()
 def status(context: typer.Context, *, as_json: Json = False) -> None:
     """Show each credential: how fresh, how many files, what is held."""
+    from etl.config import store_path
     from etl.report.inventory import open_published
     from etl.report.status import show_status
 
-    with open_published(_reading(context).store) as inventory:
+    with open_published(store_path(context.obj)) as inventory:
         well = show_status(inventory, as_json=as_json)
     raise typer.Exit(DONE if well else TROUBLE)
 
@@ -162,18 +161,20 @@ def status(context: typer.Context, *, as_json: Json = False) -> None:
 @app.command()
 def approve(context: typer.Context, name: Name) -> None:
     """Carry out the held deletions of a credential."""
-    import etl
+    from etl.config import store_path
+    from etl.load.store import Store
 
-    with etl.open_inventory(_reading(context)) as store:
+    with Store(store_path(context.obj)) as store:
         typer.echo(f"{name}: {store.approve(name)} deletions carried out")
 
 
 @app.command()
 def reject(context: typer.Context, name: Name) -> None:
     """Keep the files whose deletions are held; the next complete listing is judged afresh."""
-    import etl
+    from etl.config import store_path
+    from etl.load.store import Store
 
-    with etl.open_inventory(_reading(context)) as store:
+    with Store(store_path(context.obj)) as store:
         typer.echo(f"{name}: {store.reject(name)} files kept")
 
 
@@ -186,9 +187,10 @@ def export(
     ] = ExportFormat.PARQUET,
 ) -> None:
     """Write every table into a folder."""
+    from etl.config import store_path
     from etl.report.inventory import export as export_tables
 
-    for path in export_tables(_reading(context).store, folder, kind):
+    for path in export_tables(store_path(context.obj), folder, kind):
         typer.echo(path)
 
 
@@ -201,13 +203,6 @@ def demo(
     from etl.demo import play
 
     play(files, keep)
-
-
-def _reading(context: typer.Context) -> Config:
-    """Load the configuration for a command that sends nothing: it needs no secrets."""
-    from etl.config import load_config
-
-    return load_config(context.obj, secrets=False)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from zoneinfo import ZoneInfo
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationErro
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from etl.errors import ConfigError
+from etl.errors import ConfigError, nearest
 from etl.providers import PROVIDERS, AnyCredential
 from etl.providers.base import SECRETISH, Brake, Credential, Duration, RequestSettings, Schedule, Settings
 
@@ -65,13 +65,17 @@ class Config(Settings):
         description="A credential is stale when its last complete listing is older.",
         examples=["24h"],
     )
-    credentials: tuple[Annotated[AnyCredential, Field(discriminator="type")], ...] = Field(min_length=1)
+    credentials: tuple[Annotated[AnyCredential, Field(discriminator="type")], ...] = Field(
+        json_schema_extra={"minItems": 1}
+    )
     http: HttpSettings = Field(default_factory=HttpSettings)
     brake: Brake = Field(default_factory=Brake)
     serve: Serve = Field(default_factory=Serve)
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
+        if not self.credentials:
+            raise ValueError("credentials: names none; add one")
         counts = Counter(credential.name for credential in self.credentials)
         if twice := [name for name, count in counts.items() if count > 1]:
             raise ValueError(f"two credentials have the name {', '.join(twice)}: give each its own")
@@ -105,39 +109,60 @@ class Config(Settings):
         """Return the credential of that name, or raise ConfigError with the nearest name."""
         names = [credential.name for credential in self.credentials]
         if name not in names:
-            raise ConfigError(f"no credential is named {name}{_nearest(name, names)}")
+            raise ConfigError(f"no credential is named {name}{nearest(name, names)}")
         return self.credentials[names.index(name)]
 
 
-def load_config(
-    path: str | Path | None = None, *, env: Mapping[str, str] | None = None, secrets: bool = True
-) -> Config:
+def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Config:
     """Read and check a configuration file.
 
     Args:
         path: The file; else `$FILE_INVENTORY_CONFIG`, else `config/inventory.yaml`.
         env: Where `${NAME}` is looked up; the process environment by default.
-        secrets: False leaves references as they stand, for those who only want to find the store.
 
     Raises:
         ConfigError: With one line for each fault.
     """
     env = os.environ if env is None else env
-    path = Path(path or env.get("FILE_INVENTORY_CONFIG") or DEFAULT_PATH)
+    path = _found(path, env)
     raw = _read(path)
-    unresolved: dict[Location, str] = {}
-    resolved = _resolve(raw, (), env, unresolved) if secrets else raw
-    faults = list(unresolved.items())
+    faults: dict[Location, str] = {}
     try:
-        config = Config.model_validate(resolved)
+        config = Config.model_validate(_resolve(raw, (), env, faults))
+    except RecursionError:
+        raise ConfigError(f"{path}: an alias stands inside what it refers to; write it out") from None
     except ValidationError as error:
         for fault in error.errors(include_input=False, include_url=False):
             location = _without_tag(fault["loc"])
-            if location not in unresolved or fault["type"] == "extra_forbidden":
-                faults.append((location, _sentence(fault)))
+            if location not in faults or fault["type"] == "extra_forbidden":
+                faults[location] = _sentence(fault)
     if faults:
-        raise ConfigError("\n".join(f"{path}: {_written(location, raw)}{fault}" for location, fault in faults))
+        raise ConfigError("\n".join(f"{path}: {_written(location, raw)}{faults[location]}" for location in faults))
     return config
+
+
+def store_path(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Path:
+    """Find the published database, for those who only read: no secret is needed, nothing else is checked.
+
+    Raises:
+        ConfigError: The file, or what it says about the store, cannot be read.
+    """
+    env = os.environ if env is None else env
+    path = _found(path, env)
+    raw = _read(path)
+    stored = raw.get("store") if isinstance(raw, dict) else None
+    if stored is None:
+        return Path(Config.model_fields["store"].default)
+    if not isinstance(stored, str):
+        raise ConfigError(f"{path}: store: is not a path; write one such as data/inventory.duckdb")
+    try:
+        return Path(_string(stored, env, secret=False))
+    except ValueError as error:
+        raise ConfigError(f"{path}: store: {error}") from None
+
+
+def _found(path: str | Path | None, env: Mapping[str, str]) -> Path:
+    return Path(path or env.get("FILE_INVENTORY_CONFIG") or DEFAULT_PATH)
 
 
 def shipped(name: str) -> Path:
@@ -156,12 +181,14 @@ def _read(path: Path) -> Any:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise ConfigError(f"{path}{line}: not valid YAML: {str(problem).splitlines()[0]}") from None
+        problem = str(getattr(error, "problem", None) or "it cannot be parsed").splitlines()[0]
+        problem = problem.split(" with value ")[0]  # which may be a secret
+        raise ConfigError(f"{path}{line}: not valid YAML: {problem}") from None
 
 
 def _resolve(value: Any, location: Location, env: Mapping[str, str], faults: dict[Location, str]) -> Any:
     """Replace references by what they name; note what cannot be."""
+    value = _inline_mapping(value, location)
     if isinstance(value, dict):
         return {key: _resolve(inner, (*location, key), env, faults) for key, inner in value.items()}
     if isinstance(value, list):
@@ -179,9 +206,19 @@ def _resolve(value: Any, location: Location, env: Mapping[str, str], faults: dic
 _LITERAL_SECRET = "is written out; put a reference here, ${NAME} of the environment or file:/path, and the secret there"  # noqa: S105
 
 
+def _inline_mapping(value: Any, location: Location) -> Any:
+    """Read a gateway config that is written as JSON text like one written as a mapping."""
+    if location[:1] == ("credentials",) and location[-1] == "config" and isinstance(value, str):
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
+
+
 def _is_secret(location: Location) -> bool:
-    in_secret_place = "labels" not in location and location[:1] in {("credentials",), ("serve",)}
-    return in_secret_place and bool(SECRETISH.search(str(location[-1])))
+    if len(location) < 2 or "labels" in location or location[0] not in {"credentials", "serve"}:  # noqa: PLR2004
+        return False
+    names = [part for part in location[1:] if isinstance(part, str)]
+    return bool(names) and bool(SECRETISH.search(names[-1]))
 
 
 def _string(value: str, env: Mapping[str, str], *, secret: bool) -> str:
@@ -206,8 +243,6 @@ def _file(path: str) -> str:
 def _usable(text: str, reference: str) -> str:
     if not text.strip():
         raise ValueError(f"{reference} is empty")
-    if not text.isascii() or not text.isprintable():
-        raise ValueError(f"{reference} holds characters that no HTTP header can carry, such as a line break")
     return text
 
 
@@ -218,7 +253,8 @@ def _without_tag(location: Location) -> Location:
 
 
 def _written(location: Location, raw: Any) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    parts = (f"[{part}]" if isinstance(part, int) else f".{ascii(part)[1:-1]}" for part in location)
+    text = "".join(parts).lstrip(".")
     if location[:1] == ("credentials",) and len(location) > 1 and isinstance(location[1], int):
         entry = raw["credentials"][location[1]]
         if isinstance(entry, dict) and isinstance(entry.get("name"), str):
@@ -228,25 +264,34 @@ def _written(location: Location, raw: Any) -> str:
 
 def _sentence(fault: Any) -> str:
     """Say what is wrong and how to mend it."""
-    key = str(fault["loc"][-1]) if fault["loc"] else ""
+    location, context = fault["loc"], fault.get("ctx", {})
     match fault["type"]:
         case "extra_forbidden":
-            return f"unknown key{_nearest(key, _known_keys(fault['loc'][:-1]))}"
-        case "missing":
-            return "is missing; add it"
-        case "union_tag_not_found":
-            return f"has no type; add type: {' or '.join(PROVIDERS)}"
+            return f"unknown key{nearest(str(location[-1]), _known_keys(location[:-1]))}"
         case "union_tag_invalid":
-            return f"type {fault['ctx']['tag']} is not known{_nearest(fault['ctx']['tag'], list(PROVIDERS))}"
+            return f"type {context['tag']} is not known{nearest(context['tag'], PROVIDERS)}"
         case "value_error":
-            return str(fault["ctx"]["error"])
-        case "string_type":
-            return "is not text; put it in quotes"
-        case "string_pattern_mismatch":
+            return str(context["error"])
+        case "string_pattern_mismatch" | "string_too_short" if location[-1] == "name":
             return "may hold only letters, digits, dots, dashes and underscores, after a letter or digit"
-        case "model_type" | "model_attributes_type" | "dict_type" if not fault["loc"]:
+        case _ if not location:
             return "the file holds no settings; write a starter with: file-inventory init PATH"
-    return str(fault["msg"]).replace("Input should", "should")
+        case kind:
+            return _SENTENCES.get(kind) or str(fault["msg"]).replace("Input should", "should")
+
+
+_SENTENCES = {
+    "missing": "is missing; add it",
+    "union_tag_not_found": f"has no type; add type: {' or '.join(PROVIDERS)}",
+    "string_type": "is not text; put it in quotes",
+    "string_pattern_mismatch": "is not the name of an HTTP header",
+    "string_too_short": "is empty; fill it in, or leave it out",
+    "path_type": "is not a path; write one such as data/inventory.duckdb",
+    "tuple_type": "is not a list; begin each entry with a dash",
+    "dict_type": "is not a mapping; write key: value",
+    "model_type": "is not a mapping; write key: value",
+    "model_attributes_type": "is not a mapping; write key: value",
+}
 
 
 def _known_keys(location: Location) -> list[str]:
@@ -267,11 +312,6 @@ def _parts(model: type[BaseModel]) -> dict[str, Any]:
 _CREDENTIALS: dict[str, type[Credential]] = {
     model.model_fields["type"].annotation.__args__[0]: model for model in AnyCredential.__args__
 }
-
-
-def _nearest(word: str, words: list[str]) -> str:
-    near = difflib.get_close_matches(word, words, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(words))}"
 
 
 def json_schema() -> str:

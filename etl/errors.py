@@ -18,9 +18,11 @@ Every message is one sentence or two for the person who has to mend it: the thin
 
 from __future__ import annotations
 
+import difflib
+import json
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,10 +37,18 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     Control characters go too: the text may come from a server and end on a terminal.
     """
     for secret in sorted(secrets, key=len, reverse=True):
-        for spelling in {secret, quote(secret), quote(secret, safe=""), ascii(secret)[1:-1]}:
+        in_urls = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+        for spelling in {secret, json.dumps(secret)[1:-1], ascii(secret)[1:-1]} | in_urls:
             text = text.replace(spelling, REDACTED)
     printable = "".join(char if char.isprintable() else " " for char in text)
     return _KEY_SHAPES.sub(REDACTED, printable)
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Continue the sentence that a word is not known: with the nearest that is, or with all."""
+    words = sorted(words)
+    near = difflib.get_close_matches(word, words, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(words)}"
 
 
 class FileInventoryError(Exception):

@@ -248,7 +248,7 @@ def decode(content: bytes, place: str) -> Json:
     """Decode JSON; whole numbers keep every digit. Raise WrongShape if it is none."""
     try:
         return msgspec.json.decode(content)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:  # slower, and more forgiving: lone surrogates and stray bytes spoil one record, not the page
         return json.loads(content.decode("utf-8", "surrogateescape"), parse_constant=_no_constant)

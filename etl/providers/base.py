@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 from etl.errors import WrongShape
 
@@ -18,7 +28,7 @@ if TYPE_CHECKING:
 
     from etl.transform.record import Json, Reading
 
-SECRETISH = re.compile(r"(?i)((?<!port)key|token|secret|password|authorization|credential|cookie)")
+SECRETISH = re.compile(r"(?i)((?<!port)key|token|secret|password|authorization|credential|cookie|service.?account)")
 """Names whose values are secrets: written as references only, and never shown."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -27,7 +37,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 def _seconds(value: object) -> object:
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", value.strip())):
         return float(match[1]) * _UNITS[match[2]]
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     raise ValueError("is not a duration; write a number and a unit: 500ms, 10s, 5m, 1h, 7d")
 
@@ -54,12 +64,15 @@ Url = Annotated[str, AfterValidator(_url)]
 """An http(s) base URL without its last slash."""
 
 
+_RHYTHM = TypeAdapter(Duration)
+
+
 def _schedule(value: str) -> str:
     from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415 - slow to import, seldom needed
 
     try:
         if value.startswith("every "):
-            _seconds(value.removeprefix("every "))
+            _RHYTHM.validate_python(value.removeprefix("every "))
         else:
             CronTrigger.from_crontab(value)
     except ValueError:
@@ -77,10 +90,18 @@ def _header(value: object) -> object:
     return value
 
 
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+HeaderValue = Annotated[str, BeforeValidator(_header), Field(min_length=1)]
+Secret = Annotated[SecretStr, BeforeValidator(_header)]
+"""Names and values as RFC 9110 lets a header carry them."""
+
+
 class Settings(BaseModel):
     """Base of everything in the configuration: frozen, and nothing unknown in it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True, allow_inf_nan=False
+    )
 
 
 class RequestSettings(Settings):
@@ -112,12 +133,10 @@ class Credential(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Unique; stands in every table.")
     type: str
     base_url: Url
-    provider: str | None = Field(None, min_length=1, description="Who holds the files, such as openai.")
+    provider: HeaderValue | None = Field(None, description="Who holds the files, such as openai.")
     purpose: str | None = Field(None, min_length=1, description="List only files of this purpose.")
     labels: dict[str, str] = Field(default_factory=dict, description="Yours to group by: team, env, ...")
-    headers: dict[str, Annotated[SecretStr, BeforeValidator(_header)]] = Field(
-        default_factory=dict, description="Sent with every request."
-    )
+    headers: dict[HeaderName, Secret] = Field(default_factory=dict, description="Sent with every request.")
     schedule: Schedule | None = Field(None, description="Overrides schedule above.")
     stale_after: Duration | None = Field(None, description="Overrides stale_after above.")
     track_extra: bool = Field(default=False, description="Let a change of unknown fields alone make a version.")
@@ -131,16 +150,17 @@ class Credential(Settings):
 
     def secrets(self) -> Iterator[str]:
         """Every secret value in it, for redaction."""
-        for name, secret in self.headers.items():
-            if SECRETISH.search(name):
-                yield secret.get_secret_value()
-        for field in type(self).model_fields:
-            if isinstance(value := getattr(self, field), SecretStr):
-                yield value.get_secret_value()
+        hidden = [value for name, value in self.headers.items() if SECRETISH.search(name)]
+        hidden += [value for name in type(self).model_fields if isinstance(value := getattr(self, name), SecretStr)]
+        for value in hidden:
+            yield value.get_secret_value()
+            scheme, _, token = value.get_secret_value().partition(" ")
+            if scheme in {"Bearer", "Basic"}:
+                yield token
 
     def fingerprint(self) -> str | None:
         """Tell one set of keys from another without telling the keys: 12 hex digits of SHA-256."""
-        secrets = sorted(self.secrets())
+        secrets = sorted(set(self.secrets()))
         return hashlib.sha256("\0".join(secrets).encode()).hexdigest()[:12] if secrets else None
 
     def scope(self) -> str:

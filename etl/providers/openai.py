@@ -8,10 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
 from etl.errors import EndNotProven, Refused, WrongShape
-from etl.providers.base import Answer, Credential, Get, Page, Provider, Url, listed, secret, sent, value
+from etl.providers.base import (
+    Answer,
+    Credential,
+    Get,
+    HeaderValue,
+    Page,
+    Provider,
+    Secret,
+    Url,
+    listed,
+    secret,
+    sent,
+    value,
+)
 from etl.transform.record import Json, Reading
 
 if TYPE_CHECKING:
@@ -34,9 +47,9 @@ class OpenAICredential(Credential):
 
     type: Literal["openai"]
     base_url: Url = f"https://{OPENAI_HOST}/v1"
-    api_key: SecretStr | None = Field(None, description="Sent as Authorization: Bearer.")
-    organization: str | None = Field(None, description="Sent as OpenAI-Organization.")
-    project: str | None = Field(None, description="Sent as OpenAI-Project.")
+    api_key: Secret | None = Field(None, description="Sent as Authorization: Bearer.")
+    organization: HeaderValue | None = Field(None, description="Sent as OpenAI-Organization.")
+    project: HeaderValue | None = Field(None, description="Sent as OpenAI-Project.")
 
     @model_validator(mode="after")
     def _has_key(self) -> Self:

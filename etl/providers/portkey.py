@@ -9,9 +9,9 @@ import json
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from etl.providers.base import SECRETISH, Credential, Provider, Url, secret, sent, told
+from etl.providers.base import SECRETISH, Credential, HeaderValue, Provider, Secret, Url, secret, sent, told
 from etl.providers.openai import READING, pages
 
 if TYPE_CHECKING:
@@ -23,7 +23,12 @@ HOSTED = "api.portkey.ai"
 
 
 def _inline(value: object) -> object:
-    return json.dumps(value) if isinstance(value, dict) else value
+    try:
+        if isinstance(value, str) and value.startswith("{"):
+            return json.dumps(json.loads(value))
+        return json.dumps(value) if isinstance(value, dict) else value
+    except (TypeError, ValueError):
+        raise ValueError("is neither the id of a saved config nor a mapping that JSON can hold") from None
 
 
 class PortkeyCredential(Credential):
@@ -33,13 +38,13 @@ class PortkeyCredential(Credential):
 
     type: Literal["portkey"]
     base_url: Url = f"https://{HOSTED}/v1"
-    api_key: SecretStr | None = Field(None, description="x-portkey-api-key; optional on a self-hosted gateway.")
-    virtual_key: SecretStr | None = Field(None, description="x-portkey-virtual-key.")
-    provider: str | None = Field(None, min_length=1, description="x-portkey-provider: a name, or an @slug.")
-    authorization: SecretStr | None = Field(None, description="The provider's own key, sent as Bearer.")
+    api_key: Secret | None = Field(None, description="x-portkey-api-key; optional on a self-hosted gateway.")
+    virtual_key: Secret | None = Field(None, description="x-portkey-virtual-key.")
+    provider: HeaderValue | None = Field(None, description="x-portkey-provider: a name, or an @slug.")
+    authorization: Secret | None = Field(None, description="The provider's own key, sent as Bearer.")
     custom_host: Url | None = Field(None, description="x-portkey-custom-host: the provider's base URL.")
     config: Annotated[
-        SecretStr | None,
+        Secret | None,
         BeforeValidator(_inline),
         WithJsonSchema({"type": ["string", "object"]}),
         Field(description="x-portkey-config: the id of a saved config, or the config itself."),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from etl.errors import ConfigError, QueryError, StoreError
+from etl.errors import ConfigError, QueryError, StoreError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +50,12 @@ class Inventory:
     def ask(self, question: str, **params: Any) -> pa.RecordBatchReader:
         """Ask a standing question, the name of a file in `sql/`."""
         return self.query(resources.files("etl.report").joinpath("sql", f"{question}.sql").read_text(), **params)
+
+    def expect_credential(self, name: str) -> None:
+        """Raise ConfigError, with the nearest name, where no credential of that name was ever configured."""
+        names = self.query("select name from credentials").read_all()["name"].to_pylist()
+        if name not in names:
+            raise ConfigError(f"the inventory has no credential {name}{nearest(name, names)}")
 
 
 @contextmanager

@@ -67,8 +67,7 @@ def _one_by_one(records: Sequence[Json], reading: Reading, page: int) -> tuple[l
         try:
             rows.append(_record(record, reading))
         except (ValueError, RecursionError) as error:
-            raw, file_id = json.dumps(record), _known_id(record, reading)
-            rejected.append(Rejected(page, position, str(error), raw, file_id))
+            rejected.append(Rejected(page, position, str(error), _raw(record), _known_id(record, reading)))
     return rows, rejected
 
 
@@ -88,6 +87,15 @@ def _record(record: Json, reading: Reading) -> dict[str, Json]:
     unknown = {key: value for key, value in record.items() if key not in reading.known}
     row["extra"] = json_text(unknown) if unknown else None
     return row
+
+
+def _raw(record: Json) -> str:
+    try:
+        return json.dumps(record, allow_nan=False)
+    except ValueError:  # a number beyond all bounds
+        return json.dumps(repr(record))
+    except RecursionError:
+        return json.dumps("nested too deeply to be written")
 
 
 def _known_id(record: Json, reading: Reading) -> str | None:

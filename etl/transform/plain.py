@@ -44,7 +44,7 @@ def plain_decoder(reading: Reading) -> Callable[[bytes], Json | None]:
             envelope: dict[str, Json] = _ENVELOPE.decode(content)
             decoded = {key: msgspec.json.decode(raw) for key, raw in envelope.items() if key != reading.records}
             return decoded | {reading.records: records.decode(envelope[reading.records])}
-        except (msgspec.MsgspecError, KeyError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, RecursionError):
             return None
 
     return decode
