@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from zoneinfo import ZoneInfo
@@ -16,17 +14,15 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationErro
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from etl.errors import ConfigError, nearest
+from etl.errors import ConfigError, blot, nearest
 from etl.providers import PROVIDERS, AnyCredential
-from etl.providers.base import SECRETISH, Brake, Credential, Duration, RequestSettings, Schedule, Settings
+from etl.providers.base import Brake, Credential, Duration, RequestSettings, Schedule, Settings
+from etl.references import Location, References
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 DEFAULT_PATH = "config/inventory.yaml"
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-Location = tuple[str | int, ...]
 
 
 class HttpSettings(RequestSettings):
@@ -126,9 +122,10 @@ def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None
     env = os.environ if env is None else env
     path = _found(path, env)
     raw = _read(path)
-    faults: dict[Location, str] = {}
+    references = References(env)
+    faults = references.faults
     try:
-        config = Config.model_validate(_resolve(raw, (), env, faults))
+        config = Config.model_validate(references.resolve(raw))
     except RecursionError:
         raise ConfigError(f"{path}: an alias stands inside what it refers to; write it out") from None
     except ValidationError as error:
@@ -137,7 +134,8 @@ def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None
             if location not in faults or fault["type"] == "extra_forbidden":
                 faults[location] = _sentence(fault)
     if faults:
-        raise ConfigError("\n".join(f"{path}: {_written(location, raw)}{faults[location]}" for location in faults))
+        lines = (blot(_written(location, raw) + faults[location], references.values) for location in faults)
+        raise ConfigError("\n".join(f"{path}: {line}" for line in lines))
     return config
 
 
@@ -156,7 +154,7 @@ def store_path(path: str | Path | None = None, *, env: Mapping[str, str] | None 
     if not isinstance(stored, str):
         raise ConfigError(f"{path}: store: is not a path; write one such as data/inventory.duckdb")
     try:
-        return Path(_string(stored, env, secret=False))
+        return Path(References(env).text(stored))
     except ValueError as error:
         raise ConfigError(f"{path}: store: {error}") from None
 
@@ -184,66 +182,6 @@ def _read(path: Path) -> Any:
         problem = str(getattr(error, "problem", None) or "it cannot be parsed").splitlines()[0]
         problem = problem.split(" with value ")[0]  # which may be a secret
         raise ConfigError(f"{path}{line}: not valid YAML: {problem}") from None
-
-
-def _resolve(value: Any, location: Location, env: Mapping[str, str], faults: dict[Location, str]) -> Any:
-    """Replace references by what they name; note what cannot be."""
-    value = _inline_mapping(value, location)
-    if isinstance(value, dict):
-        return {key: _resolve(inner, (*location, key), env, faults) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_resolve(inner, (*location, index), env, faults) for index, inner in enumerate(value)]
-    if isinstance(value, str):
-        try:
-            return _string(value, env, secret=_is_secret(location))
-        except ValueError as error:
-            faults[location] = str(error)
-    elif value is not None and _is_secret(location):
-        faults[location] = _LITERAL_SECRET
-    return value
-
-
-_LITERAL_SECRET = "is written out; put a reference here, ${NAME} of the environment or file:/path, and the secret there"  # noqa: S105
-
-
-def _inline_mapping(value: Any, location: Location) -> Any:
-    """Read a gateway config that is written as JSON text like one written as a mapping."""
-    if location[:1] == ("credentials",) and location[-1] == "config" and isinstance(value, str):
-        with suppress(ValueError):
-            return json.loads(value)
-    return value
-
-
-def _is_secret(location: Location) -> bool:
-    if len(location) < 2 or "labels" in location or location[0] not in {"credentials", "serve"}:  # noqa: PLR2004
-        return False
-    names = [part for part in location[1:] if isinstance(part, str)]
-    return bool(names) and bool(SECRETISH.search(names[-1]))
-
-
-def _string(value: str, env: Mapping[str, str], *, secret: bool) -> str:
-    found: Callable[[str], str] = lambda text: _usable(text, value)  # noqa: E731
-    if value.startswith("file:"):
-        return found(_file(value.removeprefix("file:")))
-    if secret and not _REFERENCE.search(value):
-        raise ValueError(_LITERAL_SECRET)
-    if missing := [name for name in _REFERENCE.findall(value) if name not in env]:
-        raise ValueError(f"the environment has no {', '.join(missing)}; set it before starting")
-    return _REFERENCE.sub(lambda match: found(env[match[1]]), value)
-
-
-def _file(path: str) -> str:
-    try:
-        return Path(path).read_text().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "not text"
-        raise ValueError(f"the file {path} cannot be read: {cause}") from None
-
-
-def _usable(text: str, reference: str) -> str:
-    if not text.strip():
-        raise ValueError(f"{reference} is empty")
-    return text
 
 
 def _without_tag(location: Location) -> Location:

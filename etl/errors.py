@@ -31,16 +31,21 @@ REDACTED = "[redacted]"
 _KEY_SHAPES = re.compile(r"(?i)\b(?:bearer\s+[^\s\"',]+|(?:sk|pk|rk|gsk|xai)-[a-z0-9_-]{8,})")
 
 
-def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Blot out the given secrets, however URLs or JSON spell them, and whatever else looks like a key.
-
-    Control characters go too: the text may come from a server and end on a terminal.
-    """
+def blot(text: str, secrets: Iterable[str]) -> str:
+    """Blot out the given secrets, however URLs, JSON or Python spell them."""
     for secret in sorted(secrets, key=len, reverse=True):
         in_urls = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
         for spelling in {secret, json.dumps(secret)[1:-1], ascii(secret)[1:-1]} | in_urls:
             text = text.replace(spelling, REDACTED)
-    printable = "".join(char if char.isprintable() else " " for char in text)
+    return text
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Blot out the given secrets and whatever else looks like a key.
+
+    Control characters go too: the text may come from a server and end on a terminal.
+    """
+    printable = "".join(char if char.isprintable() else " " for char in blot(text, secrets))
     return _KEY_SHAPES.sub(REDACTED, printable)
 
 

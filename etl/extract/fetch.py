@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,9 @@ def fetch(credential: Credential, http: Http) -> Listing:
         started_at=started_at,
         finished_at=datetime.now(UTC),
         files=files,
-        rejected=tuple(pages.rejected),
+        rejected=tuple(
+            replace(bad, reason=http.redact(bad.reason), record=http.blot(bad.record)) for bad in pages.rejected
+        ),
         reason=error.reason if error else None,
         error=http.redact(str(error)) if error else None,
         pages=pages.count,

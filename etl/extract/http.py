@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from threading import BoundedSemaphore, Event
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import httpx
 import msgspec
 import tenacity
 
-from etl.errors import Cancelled, EndNotProven, ListingError, Refused, Unreachable, Unsupported, WrongShape, redact
+from etl.errors import (
+    Cancelled,
+    EndNotProven,
+    ListingError,
+    Refused,
+    Unreachable,
+    Unsupported,
+    WrongShape,
+    blot,
+    redact,
+)
 from etl.providers import PROVIDERS
 from etl.providers.base import Answer, described
 from etl.transform.plain import plain_decoder
@@ -34,6 +46,9 @@ log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 60.0
 """Seconds; the most that a Retry-After is obeyed before the next try."""
+
+LONGEST_MESSAGE = 500
+"""Characters; servers answer with whole web pages."""
 
 HEALING = frozenset({408, 409, 429})
 """Statuses below 500 that trying again may heal."""
@@ -78,6 +93,7 @@ class Http:
         origins = {_origin(httpx.URL(credential.base_url)) for credential in config.credentials}
         self._hosts = {origin: BoundedSemaphore(config.http.per_host) for origin in origins}
         self._stop = Event()
+        self._connections: deque[socket.socket] = deque(maxlen=4 * config.http.workers)
         self._client = httpx.Client(
             headers={
                 "accept": "application/json",
@@ -95,17 +111,30 @@ class Http:
         self._client.close()
 
     def cancel(self) -> None:
-        """End every listing in hand."""
+        """End every listing in hand, also those that wait for a silent server."""
         self._stop.set()
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _note_connection(self, event: str, info: Mapping[str, Any]) -> None:
+        """Remember open sockets: https://www.python-httpx.org/advanced/extensions/#trace."""
+        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
+            self._connections.append(info["return_value"].get_extra_info("socket"))
 
     def pause(self, seconds: float) -> None:
         """Sleep; raise Cancelled when the run is told to stop."""
         if self._stop.wait(seconds):
             raise Cancelled("the run was told to stop")
 
-    def redact(self, text: str) -> str:
+    def blot(self, text: str) -> str:
         """Blot out every secret of the configuration."""
-        return redact(text, self._secrets)
+        return blot(text, self._secrets)
+
+    def redact(self, text: str) -> str:
+        """Blot out secrets, then keep to a length that a line can hold."""
+        clean = redact(text, self._secrets)
+        return clean if len(clean) <= LONGEST_MESSAGE else f"{clean[:LONGEST_MESSAGE]}..."
 
     def _only_reads(self, request: httpx.Request) -> None:
         if request.method != "GET" or _origin(request.url) not in self._hosts:
@@ -119,7 +148,8 @@ class Http:
         with self._hosts[_origin(url)]:
             self.pause(0)
             try:
-                with self._client.stream("GET", url, headers=headers, timeout=timeout) as response:
+                trace = {"trace": self._note_connection}
+                with self._client.stream("GET", url, headers=headers, timeout=timeout, extensions=trace) as response:
                     return response, self._body(response, limits.max_page_bytes, until)
             except httpx.TransportError as error:
                 raise _Transient(f"{_place(url)} gave no answer: {_cause(error)}") from None
@@ -161,8 +191,9 @@ class Getter:
         self._unsupported = provider.unsupported
         self._plain = plain_decoder(provider.reading)
         rate = self.credential.http.requests_per_second
-        self._sent: deque[float] = deque(maxlen=max(1, int(rate)))
-        self._window = max(1, int(rate)) / rate
+        at_once = int(rate) if rate == int(rate) else 1
+        self._sent: deque[float] = deque(maxlen=at_once)
+        self._window = at_once / rate
         self._until = time.monotonic() + self.credential.http.listing_timeout
 
     def __call__(self, path: str, **params: str | int | None) -> Answer:

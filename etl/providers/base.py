@@ -52,8 +52,12 @@ Duration = Annotated[
 
 
 def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
         raise ValueError("is not a URL; write it whole, such as https://api.openai.com/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must hold no user, password, query or fragment: put keys where they are asked for")
@@ -124,6 +128,10 @@ class Brake(Settings):
     count: int = Field(20, ge=0, description="Neither, unless more files than this are missing.")
 
 
+_LONG_ENOUGH = 8
+"""Characters from which on any header's value is taken for a secret."""
+
+
 class Credential(Settings):
     """One configured way into one provider account; each provider adds its own settings."""
 
@@ -150,7 +158,7 @@ class Credential(Settings):
 
     def secrets(self) -> Iterator[str]:
         """Every secret value in it, for redaction."""
-        hidden = [value for name, value in self.headers.items() if SECRETISH.search(name)]
+        hidden = [value for value in self.headers.values() if len(value) >= _LONG_ENOUGH]
         hidden += [value for name in type(self).model_fields if isinstance(value := getattr(self, name), SecretStr)]
         for value in hidden:
             yield value.get_secret_value()
@@ -248,4 +256,4 @@ def told(body: Json) -> str | None:
         return None
     error = body.get("error") or body
     message = error.get("message") if isinstance(error, dict) else error
-    return message[:300] if isinstance(message, str) and message else None
+    return message if isinstance(message, str) and message else None

@@ -34,7 +34,7 @@ def _inline(value: object) -> object:
 class PortkeyCredential(Credential):
     """A route through the gateway: a virtual key, a provider with its own key, or a gateway config."""
 
-    SCOPE: ClassVar = (*Credential.SCOPE, "custom_host", "config_id")
+    SCOPE: ClassVar = (*Credential.SCOPE, "custom_host", "route")
 
     type: Literal["portkey"]
     base_url: Url = f"https://{HOSTED}/v1"
@@ -74,10 +74,10 @@ class PortkeyCredential(Credential):
         return by_name and not (self.authorization or self.virtual_key or self.config or self.headers)
 
     @property
-    def config_id(self) -> str | None:
-        """The id of the saved config, if it is one."""
+    def route(self) -> str | None:
+        """The id of the saved config, or the inline one without its secrets."""
         config = secret(self.config)
-        return None if config is None or config.startswith("{") else config
+        return json.dumps(_without_secrets(json.loads(config))) if config and config.startswith("{") else config
 
     @property
     def file_provider(self) -> str | None:
@@ -86,7 +86,7 @@ class PortkeyCredential(Credential):
 
     def secrets(self) -> Iterator[str]:
         """Every secret value in it, those inside an inline config too."""
-        yield from (value for value in super().secrets() if value != self.config_id)
+        yield from (value for value in super().secrets() if value != self.route)
         config = secret(self.config)
         if config and config.startswith("{"):
             yield from _secret_leaves(json.loads(config))
@@ -101,6 +101,12 @@ def _secret_leaves(value: Json, *, named: bool = False) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _secret_leaves(inner, named=named)
+
+
+def _without_secrets(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _without_secrets(inner) for key, inner in value.items() if not SECRETISH.search(key)}
+    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value
 
 
 def headers(credential: PortkeyCredential) -> dict[str, str]:

@@ -1,0 +1,91 @@
+"""References in a configuration: `${NAME}` reads the environment, `file:/path` a file. Secrets are never text."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etl.providers.base import SECRETISH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Location = tuple[str | int, ...]
+"""Where a value stands in the file: keys and places in lists."""
+
+WRITTEN_OUT = "is written out; put a reference here, ${NAME} of the environment or file:/path, and the secret there"
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass
+class References:
+    """Replaces references by what they name, and notes what cannot be."""
+
+    env: Mapping[str, str]
+    faults: dict[Location, str] = field(default_factory=dict)
+    values: set[str] = field(default_factory=set)
+    """What was read: no message may show it."""
+
+    def resolve(self, value: Any, location: Location = ()) -> Any:
+        """Return the value with every reference in it replaced; RecursionError where it holds itself."""
+        value = _inline_mapping(value, location)
+        if isinstance(value, dict):
+            return {key: self.resolve(inner, (*location, key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self.resolve(inner, (*location, index)) for index, inner in enumerate(value)]
+        try:
+            return self._leaf(value, secret=_is_secret(location))
+        except ValueError as error:
+            self.faults[location] = str(error)
+            return value
+
+    def _leaf(self, value: Any, *, secret: bool) -> Any:
+        if secret and not refers(value):
+            raise ValueError(WRITTEN_OUT)
+        return self.text(value) if isinstance(value, str) else value
+
+    def text(self, value: str) -> str:
+        """Return one text with its references replaced; raise ValueError where that cannot be done."""
+        if value.startswith("file:"):
+            return self._noted(_file(value.removeprefix("file:")), value)
+        if missing := [name for name in _REFERENCE.findall(value) if name not in self.env]:
+            raise ValueError(f"the environment has no {', '.join(missing)}; set it before starting")
+        return _REFERENCE.sub(lambda match: self._noted(self.env[match[1]], match[0]), value)
+
+    def _noted(self, text: str, reference: str) -> str:
+        if not text.strip():
+            raise ValueError(f"{reference} is empty")
+        self.values.add(text)
+        return text
+
+
+def refers(value: Any) -> bool:
+    """Tell whether a value is, or holds, a reference; nothing at all needs none."""
+    return value is None or (isinstance(value, str) and (value.startswith("file:") or bool(_REFERENCE.search(value))))
+
+
+def _inline_mapping(value: Any, location: Location) -> Any:
+    """Read a gateway config that is written as JSON text like one written as a mapping."""
+    if location[:1] == ("credentials",) and location[-1] == "config" and isinstance(value, str):
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
+
+
+def _is_secret(location: Location) -> bool:
+    if location[:1] not in {("credentials",), ("serve",)} or "labels" in location:
+        return False
+    names = [part for part in location[1:] if isinstance(part, str)]
+    return bool(names) and bool(SECRETISH.search(names[-1]))
+
+
+def _file(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "not text"
+        raise ValueError(f"the file {path} cannot be read: {cause}") from None
