@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,18 +38,13 @@ def sync(
         ConfigError: A name is not configured.
         StoreError: The store cannot be written.
     """
-    from etl.load.store import run_of  # noqa: PLC0415 - slow
-
     credentials = [config.credential(name) for name in dict.fromkeys(names)] or list(config.credentials)
-    started_at = datetime.now(UTC)
-    run_id = store.begin(config, trigger, started_at)
+    started = store.begin(config, trigger)
     outcomes = []
     for difference in _differences(config, credentials, store):
-        outcomes.append(store.apply(run_id, difference))
+        outcomes.append(store.apply(started, difference))
         on_outcome(outcomes[-1])
-    run = run_of(run_id, trigger, started_at, outcomes)
-    store.finish(run)
-    return run
+    return store.finish(started, outcomes)
 
 
 def _differences(config: Config, credentials: Sequence[Credential], store: Store) -> Iterator[Difference]:

@@ -13,8 +13,8 @@ import re
 import secrets
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -39,6 +39,15 @@ STORAGE_VERSION = "v1.4.0"
 
 
 @dataclass(frozen=True)
+class Started:
+    """A run that has begun."""
+
+    run_id: str
+    trigger: str
+    started_at: datetime
+
+
+@dataclass(frozen=True)
 class Difference:
     """What a listing would change, before it is decided whether it may."""
 
@@ -50,8 +59,18 @@ class Difference:
     """Known files within its scope."""
     first: bool
     """Whether no listing of this credential was complete before."""
-    scope_changed: bool
-    """Whether the configuration changed which files can be seen."""
+    scope: str | None
+    """Which files the last listing that was judged could show, as JSON."""
+
+    @property
+    def rejected_before(self) -> bool:
+        """Whether a person kept files that were missing, and no listing had them since."""
+        return self.scope == REJECTED
+
+    @property
+    def scope_changed(self) -> bool:
+        """Whether the configuration changed which files can be seen."""
+        return not self.rejected_before and self.scope != self.credential.scope()
 
     @property
     def doubtful(self) -> bool:
@@ -63,6 +82,8 @@ class Difference:
     @property
     def doubt(self) -> str | None:
         """Why the deletions must wait for a person, if they must."""
+        if self.missing and self.rejected_before:
+            return "files whose deletion was rejected are still missing"
         if self.missing and self.scope_changed:
             return "the configuration of this credential changed, and the files may lie outside what it lists now"
         if self.missing and not len(self.listing.files):
@@ -148,42 +169,64 @@ class Store:
         self._close()
         os.close(self._lock)
 
-    def begin(self, config: Config, trigger: str, started_at: datetime) -> str:
-        """Note the start of a run and the credentials as configured; return the run's id."""
+    def now(self) -> datetime:
+        """Return the time, which never goes behind what the store holds, even if the clock was set back."""
+        latest: datetime | None = self._row("latest")["latest"]
+        now = datetime.now(UTC)
+        return now if latest is None else max(now, latest + timedelta(microseconds=1))
+
+    def begin(self, config: Config, trigger: str) -> Started:
+        """Note the start of a run and the credentials as configured."""
+        started_at = self.now()
         run_id = f"{started_at:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(2)}"
+        started = Started(run_id, trigger, started_at)
         with self._transaction(), self._table("configured", _configured(config)):
             self._sql("configured")
-            self._sql("begin_run", run_id=run_id, trigger=trigger, started_at=started_at)
-        return run_id
+            self._sql("begin_run", **asdict(started))
+        return started
 
     def compare(self, credential: Credential, listing: Listing) -> Difference:
-        """Find what the listing would change; it stays at hand until the next call."""
-        scope = {"credential": credential.name, "purpose": credential.purpose}
-        with self._table("listed", listing.files):
+        """Find what the listing would change; it stays at hand until the next call.
+
+        A field that goes for every file stays as it was known; one that comes for every file is taken over
+        without a change: both are news about the API, not about the files.
+        """
+        fields = self._differ(credential, listing)
+        if gone := [field[1:] for field in fields if field.startswith("-")]:
+            listing = self._completed(credential, listing, gone)
+            fields = self._differ(credential, listing)
+        if fields:
+            self._sql("came", came=[field[1:] for field in fields])
+        counts = self._row("counts", credential=credential.name, purpose=credential.purpose)
+        return Difference(listing, credential, **counts)
+
+    def _differ(self, credential: Credential, listing: Listing) -> list[str]:
+        """Find the difference; return the fields that came (+) or went (-) for every one of many files."""
+        files = listing.files
+        with self._table("listed", files):
             self._sql(
                 "difference",
-                **scope,
+                credential=credential.name,
+                purpose=credential.purpose,
                 track_extra=credential.track_extra,
-                count=credential.brake.count,
                 present=_present(listing),
             )
-        counts = self._row("counts", **scope, scope=credential.scope())
-        return Difference(
-            listing,
-            credential,
-            missing=counts["missing"],
-            known=counts["known"],
-            first=counts["first"],
-            scope_changed=bool(counts["scope_changed"]),
-        )
+            told = [name for name in files.column_names if files[name].null_count < len(files)]
+            fields: list[str] = self._row("api_fields", few=credential.brake.count, told=told)["fields"]
+        return fields
 
-    def apply(self, run_id: str, difference: Difference) -> Outcome:
+    def _completed(self, credential: Credential, listing: Listing, gone: list[str]) -> Listing:
+        with self._table("listed", listing.files):
+            files = self._query("completed", credential=credential.name, gone=gone)
+        return replace(listing, files=files.cast(listing.files.schema))
+
+    def apply(self, started: Started, difference: Difference) -> Outcome:
         """Apply the difference found last, whole or not at all."""
-        listing, name = difference.listing, difference.credential.name
+        listing = difference.listing
         decision = {
-            "run_id": run_id,
-            "credential": name,
-            "observed_at": self._row("observed_at", credential=name, now=listing.finished_at)["observed_at"],
+            "run_id": started.run_id,
+            "credential": listing.credential,
+            "observed_at": max(listing.finished_at, started.started_at),
             "first": difference.first or difference.scope_changed,
             "complete": listing.status is Verdict.COMPLETE,
             "hold": difference.doubt is not None,
@@ -191,17 +234,20 @@ class Store:
         }
         with self._transaction(), self._table("listed", listing.files), self._table("bad", _bad(listing)):
             self._sql("decide", **decision)
-            outcome = _outcome(difference, run_id, decision["observed_at"], self._row("decided_counts"))
+            outcome = _outcome(difference, started, self._row("decided_counts"))
             self._sql("apply", **decision)
             self._sql("delete", **decision)
             self._sql("rejected", **decision)
             self._sql("listing", **asdict(outcome))
         return outcome
 
-    def finish(self, run: Run) -> None:
-        """Note the end of a run and publish the inventory."""
+    def finish(self, started: Started, outcomes: Sequence[Outcome]) -> Run:
+        """Note the end of a run, publish the inventory, and sum the run up."""
+        finished_at = max([self.now(), *(outcome.finished_at for outcome in outcomes)])
+        run = _run(started, finished_at, outcomes)
         self._sql("finish_run", **asdict(run) | {"totals": json.dumps(run.totals)})
         self.publish()
+        return run
 
     def approve(self, name: str) -> int:
         """Carry out the held deletions of a credential; return how many."""
@@ -209,8 +255,7 @@ class Store:
             held = self._held(name)
             self._sql("approved", credential=name)
             self._sql("decided", credential=name)
-            observed_at = self._row("observed_at", credential=name, now=datetime.now(UTC))["observed_at"]
-            self._sql("delete", credential=name, run_id=held["run_id"], observed_at=observed_at)
+            self._sql("delete", credential=name, run_id=held["run_id"], observed_at=self.now())
         self.publish()
         return int(held["files"])
 
@@ -219,6 +264,7 @@ class Store:
         with self._transaction():
             held = self._held(name)
             self._sql("decided", credential=name)
+            self._sql("rejected_before", credential=name)
         self.publish()
         return int(held["files"])
 
@@ -292,10 +338,13 @@ class Store:
 
     def _row(self, name: str, **params: Any) -> dict[str, Any]:
         """Run one query and return its only row."""
+        row: dict[str, Any] = self._query(name, **params).to_pylist()[0]
+        return row
+
+    def _query(self, name: str, **params: Any) -> pa.Table:
         [statement] = self._connection.extract_statements(_text(name))
         used = {key: params[key] for key in statement.named_parameters}
-        row: dict[str, Any] = self._connection.sql(statement, params=used).to_arrow_table().to_pylist()[0]
-        return row
+        return self._connection.sql(statement, params=used).to_arrow_table()
 
 
 def open_inventory(config: Config) -> Store:
@@ -379,17 +428,17 @@ def _bad(listing: Listing) -> pa.Table:
     return pa.table({name: [getattr(bad, name) for bad in listing.rejected] for name in columns}, schema)
 
 
-def _outcome(difference: Difference, run_id: str, finished_at: datetime, counts: dict[str, int]) -> Outcome:
+def _outcome(difference: Difference, started: Started, counts: dict[str, int]) -> Outcome:
     listing = difference.listing
     held = listing.status is Verdict.COMPLETE and counts["held"] > 0
     new = counts["baseline"] + counts["created"] + counts["restored"]
     return Outcome(
-        run_id=run_id,
+        run_id=started.run_id,
         credential=listing.credential,
         status=Verdict.HELD if held else listing.status,
         reason="brake" if held else listing.reason,
-        started_at=min(listing.started_at, finished_at),
-        finished_at=finished_at,
+        started_at=max(listing.started_at, started.started_at),
+        finished_at=max(listing.finished_at, started.started_at),
         pages=listing.pages,
         requests=listing.requests,
         retries=listing.retries,
@@ -406,11 +455,13 @@ def _outcome(difference: Difference, run_id: str, finished_at: datetime, counts:
     )
 
 
+REJECTED = '"rejected"'
+"""In the place of a scope: a person kept files that were missing."""
+
 _STILL_HELD = "deletions of an earlier listing still wait for a decision"
 
 
-def run_of(run_id: str, trigger: str, started_at: datetime, outcomes: Sequence[Outcome]) -> Run:
-    """Sum up a run."""
+def _run(started: Started, finished_at: datetime, outcomes: Sequence[Outcome]) -> Run:
     whole = sum(outcome.status == Verdict.COMPLETE for outcome in outcomes)
     useful = sum(outcome.status in {Verdict.COMPLETE, Verdict.HELD, Verdict.INCOMPLETE} for outcome in outcomes)
     status = "complete" if whole == len(outcomes) else "partial" if useful else "failed"
@@ -427,4 +478,4 @@ def run_of(run_id: str, trigger: str, started_at: datetime, outcomes: Sequence[O
     )
     totals = {"credentials": len(outcomes), "complete": whole}
     totals |= {name: sum(getattr(outcome, name) for outcome in outcomes) for name in summed}
-    return Run(run_id, trigger, started_at, datetime.now(UTC), status, totals, tuple(outcomes))
+    return Run(**asdict(started), finished_at=finished_at, status=status, totals=totals, listings=tuple(outcomes))

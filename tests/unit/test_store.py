@@ -38,9 +38,9 @@ def listing(*files: dict[str, object], at: datetime = NOW) -> Listing:
 def run(conf: Config, found: Listing) -> store_module.Outcome:
     """Apply one listing as a run of its own, and publish."""
     with open_inventory(conf) as store:
-        run_id = store.begin(conf, "cli", found.started_at)
-        outcome = store.apply(run_id, store.compare(conf.credentials[0], found))
-        store.finish(store_module.run_of(run_id, "cli", found.started_at, [outcome]))
+        started = store.begin(conf, "cli")
+        outcome = store.apply(started, store.compare(conf.credentials[0], found))
+        store.finish(started, [outcome])
     return outcome
 
 
@@ -221,15 +221,41 @@ def test_unknown_fields_make_a_version_only_where_asked(tmp_path: Path) -> None:
         assert rows(conf.store, "select extra from files") == [('{"a":2}' if track else '{"a":1}',)]
 
 
-def test_a_field_that_comes_or_goes_for_every_file_is_taken_over_without_a_change(tmp_path: Path) -> None:
+def test_a_field_that_comes_for_every_file_is_taken_over_without_a_change(tmp_path: Path) -> None:
     conf = config(tmp_path / "inventory.duckdb")
-    run(conf, listing(*many(status="processed")))
-    outcome = run(conf, listing(*many(mime_type="text/plain"), {"file_id": "new", "mime_type": "text/plain"}))
+    run(conf, listing(*many()))
+    new = {"file_id": "new", "status": "processed"}
+    outcome = run(conf, listing(*many(status="processed"), new))
     assert (outcome.updated, outcome.created, outcome.unchanged) == (0, 1, MORE_THAN_FEW)
-    assert rows(conf.store, "select distinct status, mime_type from files") == [(None, "text/plain")]
-    assert run(conf, listing(*many(mime_type="text/plain"))).updated == 0
-    [first, *others] = many(mime_type="text/plain")
-    assert run(conf, listing(first | {"mime_type": "image/png"}, *others)).updated == 1
+    assert rows(conf.store, "select distinct status from files") == [("processed",)]
+    assert run(conf, listing(*many(status="processed"), new)).updated == 0
+    [first, *others] = many(status="processed")
+    assert run(conf, listing(first | {"status": "error"}, *others, new)).updated == 1
+
+
+def test_a_field_that_goes_for_every_file_stays_as_it_was_known(tmp_path: Path) -> None:
+    conf = config(tmp_path / "inventory.duckdb")
+    run(conf, listing(*many(status="processed", bytes=1)))
+    new = {"file_id": "new", "bytes": 1}
+    [first, *others] = many(bytes=1)
+    outcome = run(conf, listing(first | {"bytes": 2}, *others, new))
+    assert (outcome.updated, outcome.created, outcome.unchanged) == (1, 1, MORE_THAN_FEW - 1)
+    assert rows(conf.store, "select changed_fields, status from file_changes where change = 'updated'") == [
+        (["bytes"], "processed")
+    ]
+    assert run(conf, listing(first | {"bytes": 2}, *others, new)).updated == 0
+    assert rows(conf.store, "select status, count(*) from files group by 1 order by 1") == [
+        ("processed", MORE_THAN_FEW),
+        (None, 1),
+    ]
+    assert rows(conf.store, "select count(*) from (from files except from files_as_of(now()))") == [(0,)]
+
+
+def test_a_field_that_goes_for_some_files_is_a_change_of_each(tmp_path: Path) -> None:
+    conf = config(tmp_path / "inventory.duckdb")
+    keeps = {"file_id": "keeps", "expires_at": NOW}
+    run(conf, listing(*many(expires_at=NOW), keeps))
+    assert run(conf, listing(*many(), keeps)).updated == MORE_THAN_FEW
 
 
 def test_a_field_that_comes_for_all_but_one_is_a_change_of_each(tmp_path: Path) -> None:
@@ -243,12 +269,3 @@ def test_a_field_that_comes_for_a_few_files_is_a_change_of_each(tmp_path: Path) 
     conf = config(tmp_path / "inventory.duckdb")
     run(conf, listing({"file_id": "f1"}, {"file_id": "f2"}))
     assert run(conf, listing({"file_id": "f1", "bytes": 1}, {"file_id": "f2", "bytes": 2})).updated == 2
-
-
-def test_a_clock_set_back_keeps_the_log_in_order(tmp_path: Path) -> None:
-    conf = config(tmp_path / "inventory.duckdb")
-    run(conf, listing({"file_id": "f1", "bytes": 1}))
-    run(conf, listing({"file_id": "f1", "bytes": 2}, at=NOW - timedelta(hours=1)))
-    assert rows(conf.store, "select observed_at = last_attempt_at from file_changes, credentials") == [(True,)] * 2
-    assert rows(conf.store, "select count(*) from file_history where valid_to < valid_from") == [(0,)]
-    assert rows(conf.store, "select bytes from files_as_of('2026-11-23 12:00:00+00')") == [(2,)]

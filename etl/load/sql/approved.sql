@@ -1,6 +1,6 @@
 -- With its deletions applied, the listing that was held counts as complete.
 update credentials
-set last_complete_at = listings.finished_at, scope = listings.scope
+set last_complete_at = listings.finished_at
 from listings
 where credentials.name = $credential
     and listings.credential = $credential

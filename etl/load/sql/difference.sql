@@ -20,16 +20,25 @@ select
         case when $track_extra and listed.extra is distinct from known.extra then 'extra' end
     ], lambda field: field is not null) end as changed_fields,
     case when listed.file_id is not null and known.file_id is not null then list_filter([
-        case when (listed.provider is null) <> (known.provider is null) then 'provider' end,
-        case when (listed.filename is null) <> (known.filename is null) then 'filename' end,
-        case when (listed.bytes is null) <> (known.bytes is null) then 'bytes' end,
-        case when (listed.purpose is null) <> (known.purpose is null) then 'purpose' end,
-        case when (listed.status is null) <> (known.status is null) then 'status' end,
-        case when (listed.status_details is null) <> (known.status_details is null) then 'status_details' end,
-        case when (listed.mime_type is null) <> (known.mime_type is null) then 'mime_type' end,
-        case when (listed.created_at is null) <> (known.created_at is null) then 'created_at' end,
-        case when (listed.expires_at is null) <> (known.expires_at is null) then 'expires_at' end
-    ], lambda field: field is not null) end as come_or_gone
+        case when known.provider is null and listed.provider is not null then '+provider'
+            when listed.provider is null and known.provider is not null then '-provider' end,
+        case when known.filename is null and listed.filename is not null then '+filename'
+            when listed.filename is null and known.filename is not null then '-filename' end,
+        case when known.bytes is null and listed.bytes is not null then '+bytes'
+            when listed.bytes is null and known.bytes is not null then '-bytes' end,
+        case when known.purpose is null and listed.purpose is not null then '+purpose'
+            when listed.purpose is null and known.purpose is not null then '-purpose' end,
+        case when known.status is null and listed.status is not null then '+status'
+            when listed.status is null and known.status is not null then '-status' end,
+        case when known.status_details is null and listed.status_details is not null then '+status_details'
+            when listed.status_details is null and known.status_details is not null then '-status_details' end,
+        case when known.mime_type is null and listed.mime_type is not null then '+mime_type'
+            when listed.mime_type is null and known.mime_type is not null then '-mime_type' end,
+        case when known.created_at is null and listed.created_at is not null then '+created_at'
+            when listed.created_at is null and known.created_at is not null then '-created_at' end,
+        case when known.expires_at is null and listed.expires_at is not null then '+expires_at'
+            when listed.expires_at is null and known.expires_at is not null then '-expires_at' end
+    ], lambda field: field is not null) end as come_and_gone
 from listed
 full join (select * from files where credential = $credential) as known on known.file_id = listed.file_id
 where known.file_id is null
@@ -53,19 +62,3 @@ where known.file_id is null
             or ($track_extra and listed.extra is distinct from known.extra)
         )
     );
-
--- A field that comes or goes for every one of many files is news about the API, not about the files.
-update difference
-set changed_fields = list_filter(changed_fields, lambda field: not list_contains(quiet.fields, field))
-from (
-    select list(field) as fields
-    from (
-        select field
-        from (select unnest(come_or_gone) as field from difference where change = 'updated')
-        group by field
-        having count(*) > $count
-            and count(*) = (select count(*) from listed) - (select count(*) from difference where change = 'new')
-    )
-    having count(*) > 0
-) as quiet
-where change = 'updated';

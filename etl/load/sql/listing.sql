@@ -12,5 +12,12 @@ set last_attempt_at = $finished_at
 where name = $credential;
 
 update credentials
-set last_complete_at = $finished_at, scope = $scope
+set last_complete_at = $finished_at
 where name = $credential and $status = 'complete';
+
+-- Whose files are missing may be judged only by listings of the same scope.
+update credentials
+set scope = case when $status in ('complete', 'held') then $scope end
+where name = $credential
+    and $status in ('complete', 'held', 'incomplete')
+    and not ($status = 'incomplete' and (scope = $scope or scope = '"rejected"'));

@@ -7,7 +7,7 @@ create table credentials (
     key_fingerprint varchar,
     active boolean not null,
     stale_after interval not null,
-    scope json,                         -- which files the last complete listing could show
+    scope json,                         -- which files the last judged listing could show; null: not known
     last_attempt_at timestamptz,
     last_complete_at timestamptz
 );
