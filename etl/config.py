@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -20,7 +20,7 @@ from etl.providers.base import Brake, Credential, Duration, RequestSettings, Sch
 from etl.references import Location, References
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 DEFAULT_PATH = "config/inventory.yaml"
 
@@ -94,12 +94,12 @@ class Config(Settings):
         object.__setattr__(self, "credentials", settled)
         return self
 
-    def secrets(self) -> Iterator[str]:
+    _hidden: set[str] = PrivateAttr(default_factory=set)
+
+    def secrets(self) -> set[str]:
         """Every secret value in it, for redaction."""
-        for credential in self.credentials:
-            yield from credential.secrets()
-        if self.serve.token:
-            yield self.serve.token.get_secret_value()
+        secrets = self._hidden.union(*(credential.secrets() for credential in self.credentials))
+        return secrets | ({self.serve.token.get_secret_value()} if self.serve.token else set())
 
     def credential(self, name: str) -> Credential:
         """Return the credential of that name, or raise ConfigError with the nearest name."""
@@ -126,6 +126,7 @@ def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None
     faults = references.faults
     try:
         config = Config.model_validate(references.resolve(raw))
+        config._hidden = references.hidden  # noqa: SLF001 - only what is loaded has references
     except RecursionError:
         raise ConfigError(f"{path}: an alias stands inside what it refers to; write it out") from None
     except ValidationError as error:

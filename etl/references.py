@@ -28,7 +28,9 @@ class References:
     env: Mapping[str, str]
     faults: dict[Location, str] = field(default_factory=dict)
     values: set[str] = field(default_factory=set)
-    """What was read: no message may show it."""
+    """What was read: no message about the configuration may show it."""
+    hidden: set[str] = field(default_factory=set)
+    """What was read into headers, gateway configs and secrets: nothing may ever show it."""
 
     def resolve(self, value: Any, location: Location = ()) -> Any:
         """Return the value with every reference in it replaced; RecursionError where it holds itself."""
@@ -38,15 +40,21 @@ class References:
         if isinstance(value, list):
             return [self.resolve(inner, (*location, index)) for index, inner in enumerate(value)]
         try:
-            return self._leaf(value, secret=_is_secret(location))
+            return self._leaf(value, location)
         except ValueError as error:
             self.faults[location] = str(error)
             return value
 
-    def _leaf(self, value: Any, *, secret: bool) -> Any:
+    def _leaf(self, value: Any, location: Location) -> Any:
+        secret = _is_secret(location)
         if secret and not refers(value):
             raise ValueError(WRITTEN_OUT)
-        return self.text(value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        text = self.text(value)
+        if text != value and (secret or not {"headers", "config"}.isdisjoint(location)):
+            self.hidden.add(text)
+        return text
 
     def text(self, value: str) -> str:
         """Return one text with its references replaced; raise ValueError where that cannot be done."""
@@ -70,7 +78,8 @@ def refers(value: Any) -> bool:
 
 def _inline_mapping(value: Any, location: Location) -> Any:
     """Read a gateway config that is written as JSON text like one written as a mapping."""
-    if location[:1] == ("credentials",) and location[-1] == "config" and isinstance(value, str):
+    inline = location[:1] == ("credentials",) and location[-1] == "config" and str(value).startswith("{")
+    if inline and isinstance(value, str):
         with suppress(ValueError):
             return json.loads(value)
     return value

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from etl.config import Config
     from etl.providers import Credential
+    from etl.providers.base import RequestSettings
     from etl.transform.record import Json
 
 log = logging.getLogger(__name__)
@@ -89,11 +90,11 @@ class Http:
     """A pool of connections for one run; a context manager."""
 
     def __init__(self, config: Config) -> None:
-        self._secrets = sorted(set(config.secrets()))
+        self._secrets = config.secrets()
         origins = {_origin(httpx.URL(credential.base_url)) for credential in config.credentials}
         self._hosts = {origin: BoundedSemaphore(config.http.per_host) for origin in origins}
         self._stop = Event()
-        self._connections: deque[socket.socket] = deque(maxlen=4 * config.http.workers)
+        self._connections: set[socket.socket] = set()
         self._client = httpx.Client(
             headers={
                 "accept": "application/json",
@@ -114,13 +115,15 @@ class Http:
         """End every listing in hand, also those that wait for a silent server."""
         self._stop.set()
         for connection in list(self._connections):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+            _hang_up(connection)
 
     def _note_connection(self, event: str, info: Mapping[str, Any]) -> None:
         """Remember open sockets: https://www.python-httpx.org/advanced/extensions/#trace."""
         if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
-            self._connections.append(info["return_value"].get_extra_info("socket"))
+            connection: socket.socket = info["return_value"].get_extra_info("socket")
+            self._connections.add(connection)
+            if self._stop.is_set():
+                _hang_up(connection)
 
     def pause(self, seconds: float) -> None:
         """Sleep; raise Cancelled when the run is told to stop."""
@@ -140,23 +143,27 @@ class Http:
         if request.method != "GET" or _origin(request.url) not in self._hosts:
             raise Refused(f"refused to send {request.method} to {request.url.host}: only configured hosts are read", 0)
 
-    def send(self, url: httpx.URL, credential: Credential, headers: Mapping[str, str]) -> tuple[httpx.Response, bytes]:
-        """Send one GET and return the response with its whole body; raise a ListingError on transport faults."""
-        limits = credential.http
+    def send(
+        self, url: httpx.URL, limits: RequestSettings, headers: Mapping[str, str], until: float
+    ) -> tuple[httpx.Response, bytes]:
+        """Send one GET and return the response with its whole body, by the monotonic time `until`.
+
+        Raises a ListingError on transport faults.
+        """
         timeout = httpx.Timeout(limits.read_timeout, connect=limits.connect_timeout)
-        until = time.monotonic() + limits.page_timeout
+        page_until = time.monotonic() + limits.page_timeout
         with self._hosts[_origin(url)]:
             self.pause(0)
             try:
                 trace = {"trace": self._note_connection}
                 with self._client.stream("GET", url, headers=headers, timeout=timeout, extensions=trace) as response:
-                    return response, self._body(response, limits.max_page_bytes, until)
+                    return response, self._body(response, limits.max_page_bytes, page_until, until)
             except httpx.TransportError as error:
                 raise _Transient(f"{_place(url)} gave no answer: {_cause(error)}") from None
             except httpx.HTTPError as error:
                 raise WrongShape(f"{_place(url)} gave an answer that cannot be read: {_cause(error)}") from None
 
-    def _body(self, response: httpx.Response, limit: int, until: float) -> bytes:
+    def _body(self, response: httpx.Response, limit: int, page_until: float, until: float) -> bytes:
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk
@@ -164,6 +171,8 @@ class Http:
             if len(body) > limit:
                 raise WrongShape(f"{_place(response.url)} sent more than max_page_bytes ({limit}) for one page")
             if time.monotonic() > until:
+                raise Unreachable("it took longer than listing_timeout")
+            if time.monotonic() > page_until:
                 raise _Transient(f"{_place(response.url)} took longer than page_timeout for one page")
         return bytes(body)
 
@@ -230,7 +239,7 @@ class Getter:
         for _ in range(_MOST_REDIRECTS + 1):
             self._keep_pace()
             self.requests += 1
-            response, body = self.http.send(url, self.credential, self._headers)
+            response, body = self.http.send(url, self.credential.http, self._headers, self._until)
             self.bytes_received += response.num_bytes_downloaded
             if response.next_request is None:
                 return self._answer(response, body)
@@ -248,7 +257,7 @@ class Getter:
 
     def _keep_pace(self) -> None:
         if time.monotonic() > self._until:
-            raise Unreachable(f"listing {self.credential.name} took longer than listing_timeout")
+            raise Unreachable("it took longer than listing_timeout")
         if len(self._sent) == self._sent.maxlen:
             self.http.pause(max(0.0, self._sent[0] + self._window - time.monotonic()))
         self._sent.append(time.monotonic())
@@ -334,6 +343,11 @@ def _no_constant(name: str) -> NoReturn:
 def _origin(url: httpx.URL) -> str:
     port = url.port or {"http": 80, "https": 443}.get(url.scheme)
     return f"{url.scheme}://{url.host}:{port}"
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _place(url: httpx.URL) -> str:

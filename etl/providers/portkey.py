@@ -5,6 +5,7 @@ https://portkey.ai/docs/api-reference/inference-api/files/list-files
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
@@ -75,9 +76,11 @@ class PortkeyCredential(Credential):
 
     @property
     def route(self) -> str | None:
-        """The id of the saved config, or the inline one without its secrets."""
+        """The id of the saved config; of an inline one, what tells it from others, its secrets left out."""
         config = secret(self.config)
-        return json.dumps(_without_secrets(json.loads(config))) if config and config.startswith("{") else config
+        if config is None or not config.startswith("{"):
+            return config
+        return hashlib.sha256(json.dumps(_without_secrets(json.loads(config))).encode()).hexdigest()[:12]
 
     @property
     def file_provider(self) -> str | None:

@@ -234,14 +234,27 @@ def test_scope_tells_what_decides_which_files_are_listed(load: Load) -> None:
     }
 
 
-def test_scope_holds_an_inline_config_without_its_secrets(load: Load) -> None:
-    config = {"targets": [{"provider": "openai", "api_key": "${KEY}", "custom_host": "https://x.example"}]}
-    scope = json.loads(load(with_credential(type="portkey", base_url=GATEWAY, config=config)).credentials[0].scope())
-    assert scope | {"route": json.loads(scope["route"])} == {
-        "type": "portkey",
-        "base_url": GATEWAY,
-        "route": {"targets": [{"provider": "openai", "custom_host": "https://x.example"}]},
+def test_scope_tells_one_inline_config_from_another_and_holds_nothing_of_it(load: Load) -> None:
+    def scope(host: str, key: str = "${KEY}") -> str:
+        config = {"targets": [{"provider": "openai", "api_key": key, "custom_host": host, "user": "${KEY}"}]}
+        return load(with_credential(type="portkey", base_url=GATEWAY, config=config)).credentials[0].scope()
+
+    here, there = scope("https://x.example"), scope("https://y.example")
+    assert here == scope("https://x.example", "${PORTKEY}") != there
+    assert re.fullmatch(r"[0-9a-f]{12}", json.loads(here)["route"])
+    assert CANARY not in here
+
+
+def test_what_is_referred_to_in_headers_and_gateway_configs_is_a_secret_whatever_its_name(load: Load) -> None:
+    settings = {
+        "headers": {"x-team": "${T}"},
+        "config": {"user": "${U}", "provider": "openai"},
+        "labels": {"a": "${L}"},
     }
+    env = {"T": "team", "U": "user", "L": "label", "H": GATEWAY}
+    config = load(with_credential(type="portkey", base_url="${H}", **settings), env)
+    assert {"team", "user"} <= config.secrets()
+    assert config.secrets().isdisjoint({"label", GATEWAY, "openai"})
 
 
 def test_a_fingerprint_tells_keys_apart_without_telling_them(load: Load) -> None:
@@ -294,7 +307,7 @@ def test_references_are_read_from_the_environment_and_from_files(load: Load, tmp
         3,
     )
     assert list(second.secrets()) == [CANARY, CANARY]
-    assert list(config.secrets()) == [CANARY] * 4
+    assert config.secrets() == {CANARY}
 
 
 @pytest.mark.parametrize("text", ["$KEY", "${}", "${1}", "$ {KEY}", "100 $", "${KEY"])
