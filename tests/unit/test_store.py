@@ -224,7 +224,7 @@ def test_unknown_fields_make_a_version_only_where_asked(tmp_path: Path) -> None:
 def test_a_field_that_comes_for_every_file_is_taken_over_without_a_change(tmp_path: Path) -> None:
     conf = config(tmp_path / "inventory.duckdb")
     run(conf, listing(*many()))
-    new = {"file_id": "new", "status": "processed"}
+    new: dict[str, object] = {"file_id": "new", "status": "processed"}
     outcome = run(conf, listing(*many(status="processed"), new))
     assert (outcome.updated, outcome.created, outcome.unchanged) == (0, 1, MORE_THAN_FEW)
     assert rows(conf.store, "select distinct status from files") == [("processed",)]
@@ -236,7 +236,7 @@ def test_a_field_that_comes_for_every_file_is_taken_over_without_a_change(tmp_pa
 def test_a_field_that_goes_for_every_file_stays_as_it_was_known(tmp_path: Path) -> None:
     conf = config(tmp_path / "inventory.duckdb")
     run(conf, listing(*many(status="processed", bytes=1)))
-    new = {"file_id": "new", "bytes": 1}
+    new: dict[str, object] = {"file_id": "new", "bytes": 1}
     [first, *others] = many(bytes=1)
     outcome = run(conf, listing(first | {"bytes": 2}, *others, new))
     assert (outcome.updated, outcome.created, outcome.unchanged) == (1, 1, MORE_THAN_FEW - 1)
@@ -253,7 +253,7 @@ def test_a_field_that_goes_for_every_file_stays_as_it_was_known(tmp_path: Path) 
 
 def test_a_field_that_goes_for_some_files_is_a_change_of_each(tmp_path: Path) -> None:
     conf = config(tmp_path / "inventory.duckdb")
-    keeps = {"file_id": "keeps", "expires_at": NOW}
+    keeps: dict[str, object] = {"file_id": "keeps", "expires_at": NOW}
     run(conf, listing(*many(expires_at=NOW), keeps))
     assert run(conf, listing(*many(), keeps)).updated == MORE_THAN_FEW
 
