@@ -53,6 +53,13 @@ def test_every_make_target_named_exists() -> None:
     assert {"demo", "test"} <= set(named) <= set(targets)
 
 
+def test_every_promise_names_a_test_that_exists() -> None:
+    promises = re.findall(r"^\| \d\. .* \| `(test_\w+)` \|$", README, re.MULTILINE)
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(promises) == 6
+    assert [name for name in promises if f"def {name}(" not in sources] == []
+
+
 def test_the_configuration_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "inventory.yaml"
     path.write_text(*blocks("yaml"))
