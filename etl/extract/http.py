@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from etl.transform.record import Json
 
 log = logging.getLogger(__name__)
+logging.getLogger("httpcore").setLevel(logging.WARNING)  # its debug lines hold headers that may echo a key
 
 LONGEST_WAIT = 60.0
 """Seconds; the most that a Retry-After is obeyed before the next try."""

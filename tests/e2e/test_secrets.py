@@ -130,9 +130,10 @@ SECRETS = {
 }
 """One for every place that takes a secret, under every fault. None looks like a key: only its value gives it away."""
 
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")} | {
-    "SSL_CERT_DIR": "nowhere",  # loading certificates takes long, and nobody is spoken to but 127.0.0.1
-}
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy") and name != "SSL_CERT_FILE"
+} | {"SSL_CERT_DIR": "nowhere"}
+"""Nobody is spoken to but 127.0.0.1: no proxy is asked, and no certificates are loaded, which takes long."""
 
 
 @dataclass
@@ -246,7 +247,6 @@ with open_inventory(config) as store:
 @pytest.fixture(scope="module")
 def found(desk: Desk) -> dict[str, list[str]]:
     """What a search finds after a healthy life, and one among servers that repeat what they are sent."""
-    assert desk.run("check").returncode == 0
     assert desk.run("sync").returncode == 0
     for account in desk.simulator.accounts.values():
         account.delete(1)
@@ -257,7 +257,7 @@ def found(desk: Desk) -> dict[str, list[str]]:
     for command in ("check", "sync"):
         assert desk.run(command).returncode == 1
     debug = desk.start(sys.executable, "-c", SYNC_WITH_EVERY_LOGGER_AT_DEBUG, desk.config)
-    assert (debug.returncode, "receive_response_headers" in debug.stderr) == (0, True)
+    assert (debug.returncode, "httpx HTTP Request: GET" in debug.stderr) == (0, True)
     worst = [f"{route}-{fault}" for route, fault in CREDENTIALS if fault in {"refuse", "cut_short", "set_aside"}]
     assert json.loads(desk.run("sync", "--json", *worst).stdout)["totals"]["credentials"] == len(worst)
     desk.run("status")
@@ -330,5 +330,6 @@ def test_a_secret_in_the_wrong_place_of_the_configuration_is_not_repeated(
         cli.main(["--config", str(path), "check"])
     captured = capsys.readouterr()
     assert (left.value.code, captured.out) == (2, "")
-    assert f"credentials[0].{key}" in captured.err
+    assert "credentials[0]" in captured.err
+    assert key in captured.err
     assert "Zq/" not in captured.err
