@@ -53,6 +53,10 @@ class Difference:
 
     listing: Listing
     credential: Credential
+    touched: int
+    """Files that are new, differ, or are missing."""
+    held: int
+    """Files whose deletion waits for a person since an earlier listing."""
     missing: int
     """Known files, within the listing's scope, that it lacks."""
     known: int
@@ -70,7 +74,7 @@ class Difference:
     @property
     def scope_changed(self) -> bool:
         """Whether the configuration changed which files can be seen."""
-        return not self.rejected_before and self.scope != self.credential.scope()
+        return self.scope not in {None, REJECTED, self.credential.scope()}
 
     @property
     def doubtful(self) -> bool:
@@ -233,11 +237,15 @@ class Store:
             "present": _present(listing),
         }
         with self._transaction(), self._table("listed", listing.files), self._table("bad", _bad(listing)):
-            self._sql("decide", **decision)
+            decide = difference.touched or difference.held
+            if decide:
+                self._sql("decide", **decision)
             outcome = _outcome(difference, started, self._row("decided_counts"))
-            self._sql("apply", **decision)
-            self._sql("delete", **decision)
-            self._sql("rejected", **decision)
+            if decide:
+                self._sql("apply", **decision)
+                self._sql("delete", **decision)
+            if listing.rejected:
+                self._sql("rejected", **decision)
             self._sql("listing", **asdict(outcome))
         return outcome
 

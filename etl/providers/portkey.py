@@ -35,7 +35,7 @@ def _inline(value: object) -> object:
 class PortkeyCredential(Credential):
     """A route through the gateway: a virtual key, a provider with its own key, or a gateway config."""
 
-    SCOPE: ClassVar = (*Credential.SCOPE, "custom_host", "route")
+    SCOPE: ClassVar = (*Credential.SCOPE, "custom_host", "route", "virtual_key_fingerprint")
 
     type: Literal["portkey"]
     base_url: Url = f"https://{HOSTED}/v1"
@@ -81,6 +81,12 @@ class PortkeyCredential(Credential):
         if config is None or not config.startswith("{"):
             return config
         return hashlib.sha256(json.dumps(_without_secrets(json.loads(config))).encode()).hexdigest()[:12]
+
+    @property
+    def virtual_key_fingerprint(self) -> str | None:
+        """Tells one virtual key from another: each is a way into one account."""
+        key = secret(self.virtual_key)
+        return key and hashlib.sha256(key.encode()).hexdigest()[:12]
 
     @property
     def file_provider(self) -> str | None:

@@ -1,4 +1,6 @@
 select
+    (select count(*) from difference) as touched,
+    (select count(*) from held_deletions where credential = $credential) as held,
     (select count(*) from difference where change = 'missing') as missing,
     (
         select count(*) from files

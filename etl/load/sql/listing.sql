@@ -15,9 +15,11 @@ update credentials
 set last_complete_at = $finished_at
 where name = $credential and $status = 'complete';
 
--- Whose files are missing may be judged only by listings of the same scope.
+-- What is missing may be judged only by listings of one scope.
 update credentials
-set scope = case when $status in ('complete', 'held') then $scope end
-where name = $credential
-    and $status in ('complete', 'held', 'incomplete')
-    and not ($status = 'incomplete' and (scope = $scope or scope = '"rejected"'));
+set scope = case
+    when $status in ('complete', 'held') or scope is null then $scope
+    when scope in ($scope, '"rejected"') then scope
+    else '"mixed"'
+end
+where name = $credential and $status in ('complete', 'held', 'incomplete');

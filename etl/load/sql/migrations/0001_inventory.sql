@@ -7,7 +7,7 @@ create table credentials (
     key_fingerprint varchar,
     active boolean not null,
     stale_after interval not null,
-    scope json,                         -- which files the last judged listing could show; null: not known
+    scope json,                         -- which files the last listing could show
     last_attempt_at timestamptz,
     last_complete_at timestamptz
 );
