@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
 import time
 from collections import deque
 from contextlib import suppress
@@ -36,7 +37,7 @@ from etl.providers.base import Answer, described
 from etl.transform.plain import plain_decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from etl.config import Config
     from etl.providers import Credential
@@ -104,6 +105,7 @@ class Http:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.http.workers),
             event_hooks={"request": [self._only_reads]},
+            verify=_trust(self._hosts),
         )
 
     def __enter__(self) -> Self:
@@ -344,6 +346,13 @@ def _no_constant(name: str) -> NoReturn:
 def _origin(url: httpx.URL) -> str:
     port = url.port or {"http": 80, "https": 443}.get(url.scheme)
     return f"{url.scheme}://{url.host}:{port}"
+
+
+def _trust(origins: Iterable[str]) -> ssl.SSLContext:
+    """Trust the usual authorities; without an https host nothing, which spares 50 ms of loading them."""
+    if any(origin.startswith("https:") for origin in origins):
+        return httpx.create_ssl_context()
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _hang_up(connection: socket.socket) -> None:

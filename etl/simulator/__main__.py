@@ -21,7 +21,8 @@ def main() -> None:
     args = parser.parse_args()
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)  # the threads inherit this, so only sigwait gets them
     accounts = {"sk-simulated": Account(args.files, seed=args.seed)}
-    with Simulator(accounts, port=args.port, page_limit=args.page_limit, latency=args.latency) as simulator:
+    asked = {"port": args.port, "page_limit": args.page_limit, "latency": args.latency}
+    with Simulator(accounts, keep_pages=True, **asked) as simulator:
         sys.stdout.write(f"{simulator.url}\n")
         sys.stdout.flush()
         signal.sigwait(STOP)

@@ -45,7 +45,8 @@ class Simulator:
 
     An account answers to its token, wherever it stands: virtual key, saved or inline config, `@slug`, bearer.
     A larger limit than `page_limit` is cut to it; a larger one than `strict_limit` is refused. Every answer
-    takes `latency` seconds. Where `portkey_api_key` is set, requests with Portkey headers must carry it.
+    takes `latency` seconds. Where `portkey_api_key` is set, requests with Portkey headers must carry it. With
+    `keep_pages` each page is made once, for accounts that never change.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Simulator:
         strict_limit: int | None = None,
         latency: float = 0.0,
         portkey_api_key: str | None = None,
+        keep_pages: bool = False,
     ) -> None:
         self.accounts = dict(accounts or {})
         self.port = port
@@ -64,6 +66,7 @@ class Simulator:
         self.strict_limit = strict_limit
         self.latency = latency
         self.portkey_api_key = portkey_api_key
+        self._kept: dict[object, Reply] | None = {} if keep_pages else None
         self.requests: list[Request] = []
         """Everything received, in order."""
         self.faults: dict[str, Fault] = {}
@@ -138,6 +141,14 @@ class Simulator:
         account = self.accounts[token]
 
         def listing(params: Mapping[str, str]) -> Reply:
+            if self._kept is None:
+                return make(params)
+            page = token, *sorted(params.items())
+            if page not in self._kept:
+                self._kept[page] = make(params)
+            return self._kept[page]
+
+        def make(params: Mapping[str, str]) -> Reply:
             limit, order, after = (
                 params.get("limit", str(MAXIMUM)),
                 params.get("order", "desc"),
