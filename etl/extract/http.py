@@ -170,7 +170,8 @@ class Http:
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk
-            self.pause(0)
+            if self._stop.is_set():
+                raise Cancelled("the run was told to stop")
             if len(body) > limit:
                 raise WrongShape(f"{_place(response.url)} sent more than max_page_bytes ({limit}) for one page")
             if time.monotonic() > until:

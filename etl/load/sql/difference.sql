@@ -38,7 +38,8 @@ select
             when listed.created_at is null and known.created_at is not null then '-created_at' end,
         case when known.expires_at is null and listed.expires_at is not null then '+expires_at'
             when listed.expires_at is null and known.expires_at is not null then '-expires_at' end
-    ], lambda field: field is not null) end as come_and_gone
+    ], lambda field: field is not null) end as come_and_gone,
+    listed.* exclude (file_id)
 from listed
 full join (select * from files where credential = $credential) as known on known.file_id = listed.file_id
 where known.file_id is null
