@@ -72,7 +72,8 @@ def run_as_json(run: Run) -> str:
 
 def _line(outcome: Outcome) -> str:
     seconds = (outcome.finished_at - outcome.started_at).total_seconds()
-    line = f"{outcome.credential}: {_counted(asdict(outcome))}, {seconds:.1f} s"
+    listed = _counted(asdict(outcome)) if outcome.pages else "not listed"
+    line = f"{outcome.credential}: {listed}, {seconds:.1f} s"
     return f"{line}\n{'':12}{printable(outcome.error)}{_advice(outcome)}" if outcome.error else line
 
 

@@ -234,7 +234,7 @@ def test_status_counts_a_credential_that_was_never_complete_as_stale(
     run: Run, config: Path, provider: Simulator
 ) -> None:
     provider.faults["vk-small-account"] = FAULTS["forbidden"]
-    run("--config", config, "sync")
+    assert "failed      routed: not listed, " in run("--config", config, "sync")[1]
     status, out, _ = run("--config", config, "status")
     assert status == 1
     assert re.search(r"^routed +stale +failed: .* never +0", out, re.MULTILINE)
