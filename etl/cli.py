@@ -170,7 +170,7 @@ def approve(context: typer.Context, name: Name) -> None:
 
 @app.command()
 def reject(context: typer.Context, name: Name) -> None:
-    """Keep the files whose deletions are held; the next complete listing is judged afresh."""
+    """Keep the files whose deletions are held; while a listing lacks them, you are asked again."""
     from etl.config import store_path
     from etl.load.store import Store
 
@@ -196,7 +196,7 @@ def export(
 
 @app.command()
 def demo(
-    files: Annotated[int, typer.Option(min=600, help="How many files, over all credentials.")] = 20_000,
+    files: Annotated[int, typer.Option(min=2_000, help="How many files, over all credentials.")] = 20_000,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the inventory and its configuration.")] = None,
 ) -> None:
     """Run the main job against the built-in simulator: no key needed."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.errors import EndNotProven, ListingError, Unsupported, WrongShape
+from etl.errors import REDACTED, EndNotProven, ListingError, Unsupported, WrongShape
 from etl.extract.http import Getter
 from etl.providers import PROVIDERS
 from etl.transform.listing import Listing, fold
@@ -41,6 +41,7 @@ def fetch(credential: Credential, http: Http) -> Listing:
     files = pa.Table.from_batches(pages.batches, SCHEMA)
     if pages.repeated:
         files = fold(files)
+    files = _without_secrets(files, set(credential.secrets()))
     return Listing(
         credential=credential.name,
         status=_verdict(error, pages.count),
@@ -59,6 +60,16 @@ def fetch(credential: Credential, http: Http) -> Listing:
         first_id=files["file_id"][0].as_py() if len(files) else None,
         last_id=files["file_id"][-1].as_py() if len(files) else None,
     )
+
+
+def _without_secrets(files: pa.Table, secrets: set[str]) -> pa.Table:
+    """Blot out the credential's own secrets where a provider put them into text."""
+    for name in ("filename", "status_details", "extra"):
+        for secret in secrets:
+            if pc.any(pc.match_substring(files[name], secret)).as_py():
+                clean = pc.replace_substring(files[name], secret, REDACTED)
+                files = files.set_column(files.column_names.index(name), files.schema.field(name), clean)
+    return files
 
 
 def _verdict(error: ListingError | None, pages: int) -> Verdict:

@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -37,7 +37,7 @@ from etl.providers.base import Answer, described
 from etl.transform.plain import plain_decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from etl.config import Config
     from etl.providers import Credential
@@ -70,6 +70,7 @@ SPENT = frozenset(
 """Error codes of a 429 that is no throttle: the money is spent."""
 
 _MOST_REDIRECTS = 3
+_MOST_DIGITS = 4000  # Python reads no longer ones: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
 
 _HINTS = {
     401: "the key is not accepted; check that it is current and belongs to this route",
@@ -154,9 +155,8 @@ class Http:
         Raises a ListingError on transport faults.
         """
         timeout = httpx.Timeout(limits.read_timeout, connect=limits.connect_timeout)
-        page_until = time.monotonic() + limits.page_timeout
-        with self._hosts[_origin(url)]:
-            self.pause(0)
+        with self._turn(_origin(url), until):
+            page_until = time.monotonic() + limits.page_timeout
             try:
                 trace = {"trace": self._note_connection}
                 with self._client.stream("GET", url, headers=headers, timeout=timeout, extensions=trace) as response:
@@ -165,6 +165,17 @@ class Http:
                 raise _Transient(f"{_place(url)} gave no answer: {_cause(error)}") from None
             except httpx.HTTPError as error:
                 raise WrongShape(f"{_place(url)} gave an answer that cannot be read: {_cause(error)}") from None
+
+    @contextmanager
+    def _turn(self, origin: str, until: float) -> Iterator[None]:
+        """Wait until the host takes another request."""
+        if not self._hosts[origin].acquire(timeout=max(0.0, until - time.monotonic())):
+            raise Unreachable("it took longer than listing_timeout")
+        try:
+            self.pause(0)
+            yield
+        finally:
+            self._hosts[origin].release()
 
     def _body(self, response: httpx.Response, limit: int, page_until: float, until: float) -> bytes:
         body = bytearray()
@@ -284,7 +295,7 @@ class Getter:
             return Unsupported(f"this route has no file list{said}")
         if (status in HEALING or status >= 500) and not _is_spent(body):  # noqa: PLR2004 - server errors
             return _Transient(message, retry_after(response.headers))
-        hint = f" ({_HINTS[status]})" if status in _HINTS else ""
+        hint = f" ({_HINTS[status]})" if status in _HINTS and len(self._asked) == 1 else ""
         return Refused(message + hint, status)
 
 
@@ -295,7 +306,7 @@ def decode(content: bytes, place: str) -> Json:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:  # slower, and more forgiving: lone surrogates and stray bytes spoil one record, not the page
-        return json.loads(content.decode("utf-8", "surrogateescape"), parse_constant=_no_constant)
+        return json.loads(content.decode("utf-8", "surrogateescape"), parse_constant=_no_constant, parse_int=_whole)
     except (ValueError, RecursionError):
         kind = "an empty body" if not content else "a web page" if content.lstrip()[:1] == b"<" else "no valid JSON"
         raise WrongShape(f"{place} answered with {kind} instead of a file list") from None
@@ -338,6 +349,10 @@ def _wait(state: tenacity.RetryCallState) -> float:
 def _is_spent(body: Json) -> bool:
     error = body.get("error") if isinstance(body, dict) else None
     return isinstance(error, dict) and not SPENT.isdisjoint(str(error.get(key)) for key in ("code", "type"))
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) < _MOST_DIGITS else digits
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_READ_ONLY = 0o555
+
+
 def publish(store: Path, published: Path) -> None:
     """Replace the published database by a copy of the store, which must be closed.
 
@@ -23,6 +26,10 @@ def publish(store: Path, published: Path) -> None:
         shutil.copyfile(store, fresh)
         with fresh.open("rb+") as copy:
             os.fsync(copy.fileno())
+        fresh.chmod(store.stat().st_mode & _READ_ONLY)
+        wal = published.with_name(f"{published.name}.wal")
+        wal.unlink(missing_ok=True)  # of somebody who wrote to the old copy; it would spoil the new one
         fresh.replace(published)
+        wal.unlink(missing_ok=True)
     finally:
         fresh.unlink(missing_ok=True)

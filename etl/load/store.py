@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 import pyarrow as pa
 
-from etl.errors import StoreBusy, StoreError
+from etl.errors import ConfigError, StoreBusy, StoreError, nearest
 from etl.load.publish import publish
 from etl.transform.words import Change, Verdict
 
@@ -76,8 +76,16 @@ class Difference:
 
     @property
     def scope_changed(self) -> bool:
-        """Whether the configuration changed which files can be seen."""
+        """Whether the configuration, or only its keys, changed since the last listing."""
         return self.scope not in {None, REJECTED, self.credential.scope()}
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the configuration changed which files can be seen, not only its keys."""
+        if not self.scope_changed:
+            return False
+        before, now = (json.loads(scope or "null") for scope in (self.scope, self.credential.scope()))
+        return not isinstance(before, dict) or before | {"keys": None} != now | {"keys": None}
 
     @property
     def doubtful(self) -> bool:
@@ -92,7 +100,10 @@ class Difference:
         if self.missing and self.rejected_before:
             return "files whose deletion was rejected are still missing"
         if self.missing and self.scope_changed:
-            return "the configuration of this credential changed, and the files may lie outside what it lists now"
+            changed = "configuration" if self.elsewhere else "key"
+            return (
+                f"the {changed} of this credential changed, and {self.missing} files may lie outside what it lists now"
+            )
         if self.missing and not len(self.listing.files):
             return f"the list is empty where {self.known} files were"
         if self._exceeds(self.credential.brake.hold_percent):
@@ -186,7 +197,7 @@ class Store:
         started_at = self.now()
         run_id = f"{started_at:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(2)}"
         started = Started(run_id, trigger, started_at)
-        with self._transaction(), self._table("configured", _configured(config)):
+        with self._table("configured", _configured(config)), self._transaction():
             self._sql("configured")
             self._sql("begin_run", **asdict(started))
         return started
@@ -233,12 +244,12 @@ class Store:
             "run_id": started.run_id,
             "credential": listing.credential,
             "observed_at": max(listing.finished_at, started.started_at),
-            "first": difference.first or difference.scope_changed,
+            "first": difference.first or difference.elsewhere,
             "complete": listing.status is Verdict.COMPLETE,
             "hold": difference.doubt is not None,
             "present": _present(listing),
         }
-        with self._transaction(), self._table("listed", listing.files), self._table("bad", _bad(listing)):
+        with self._table("listed", listing.files), self._table("bad", _bad(listing)), self._transaction():
             decide = difference.touched or difference.held
             if decide:
                 self._sql("decide", **decision)
@@ -283,7 +294,7 @@ class Store:
         try:
             self._connection.execute("checkpoint")
         except duckdb.Error as error:
-            raise StoreError(f"{self.path} cannot be written: {_first_line(error)}") from None
+            raise self._broken(error) from None
         self._close()
         try:
             publish(self.path, self.published)
@@ -292,6 +303,9 @@ class Store:
 
     def _held(self, name: str) -> dict[str, Any]:
         held = self._row("held", credential=name)
+        known = self._query("names")["name"].to_pylist()
+        if name not in known:
+            raise ConfigError(f"the inventory has no credential {name}{nearest(name, known)}")
         if not held["files"]:
             raise StoreError(f"no deletions of {name} are held; see: file-inventory status")
         return held
@@ -331,7 +345,7 @@ class Store:
             with suppress(duckdb.Error):  # a failed commit has rolled back already
                 self._connection.rollback()
             if isinstance(error, duckdb.Error):
-                raise StoreError(f"{self.path} cannot be written: {_first_line(error)}") from None
+                raise self._broken(error) from None
             raise
 
     @contextmanager
@@ -343,8 +357,11 @@ class Store:
             self._connection.unregister(name)
 
     def _sql(self, name: str, **params: Any) -> None:
-        for statement in self._connection.extract_statements(_text(name)):
-            self._connection.execute(statement, {key: params[key] for key in statement.named_parameters})
+        try:
+            for statement in self._connection.extract_statements(_text(name)):
+                self._connection.execute(statement, {key: params[key] for key in statement.named_parameters})
+        except duckdb.Error as error:
+            raise self._broken(error) from None
 
     def _row(self, name: str, **params: Any) -> dict[str, Any]:
         """Run one query and return its only row."""
@@ -354,8 +371,14 @@ class Store:
         return dict(zip(names, row, strict=True))
 
     def _query(self, name: str, **params: Any) -> pa.Table:
-        [statement] = self._connection.extract_statements(_text(name))
-        return self._connection.sql(statement, params=params).to_arrow_table()
+        try:
+            [statement] = self._connection.extract_statements(_text(name))
+            return self._connection.sql(statement, params=params).to_arrow_table()
+        except duckdb.Error as error:
+            raise self._broken(error) from None
+
+    def _broken(self, error: duckdb.Error) -> StoreError:
+        return StoreError(f"{self.path} cannot be read or written: {_first_line(error)}")
 
 
 def open_inventory(config: Config) -> Store:

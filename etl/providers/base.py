@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
+    AnyHttpUrl,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -51,10 +52,14 @@ Duration = Annotated[
 """Seconds, written as `10s`, `5m`, `1h`, `7d`."""
 
 
+_HTTP_URL = TypeAdapter(AnyHttpUrl)
+
+
 def _url(value: str) -> str:
     try:
+        _HTTP_URL.validate_python(value)
         parts = urlsplit(value)
-        whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        whole = parts.hostname and ".." not in parts.hostname and parts.port != 0
     except ValueError:
         whole = False
     if not whole:
@@ -111,7 +116,7 @@ class Settings(BaseModel):
 class RequestSettings(Settings):
     """How one credential's requests are sent."""
 
-    requests_per_second: float = Field(10.0, gt=0, description="At most this many, per credential.")
+    requests_per_second: float = Field(10.0, gt=0, le=1_000_000, description="At most this many, per credential.")
     connect_timeout: Duration = Field(10.0, description="To open a connection.")
     read_timeout: Duration = Field(60.0, description="Between two bytes of an answer.")
     page_timeout: Duration = Field(300.0, description="For one request, retries not counted.")
@@ -172,8 +177,12 @@ class Credential(Settings):
         return hashlib.sha256("\0".join(secrets).encode()).hexdigest()[:12] if secrets else None
 
     def scope(self) -> str:
-        """Tell as JSON which files a listing may show; a change of it is never read as deletions."""
-        return json.dumps({key: value for key in self.SCOPE if (value := getattr(self, key)) is not None})
+        """Tell as JSON which files a listing may show; a change of it is never read as deletions.
+
+        Other keys may be another account: they count, though they are most often the same one, rotated.
+        """
+        scope = {key: value for key in self.SCOPE if (value := getattr(self, key)) is not None}
+        return json.dumps({**scope, "keys": self.fingerprint()})
 
 
 class Answer(NamedTuple):

@@ -80,9 +80,9 @@ def headers(credential: OpenAICredential) -> dict[str, str]:
 def pages(get: Get, credential: Credential) -> Iterator[Page]:
     """Follow `after`, the last id seen, until `has_more` is not true; a missing `has_more` means done."""
     answer, params = _first(get, credential)
+    provider = credential.file_provider or answer.headers.get("x-portkey-provider") or None
     while True:
-        records = listed(answer.body)
-        yield Page(records, credential.file_provider or answer.headers.get("x-portkey-provider"))
+        yield Page(listed(answer.body), provider)
         if not _more(answer.body):
             return
         answer = get("files", purpose=credential.purpose, **params, after=_cursor(answer.body))

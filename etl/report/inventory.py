@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -90,7 +90,8 @@ def moment(text: str, now: datetime | None = None) -> datetime:
     """Read `24h`, `7d` as so long ago, or a date or time (UTC unless it says otherwise)."""
     if match := re.fullmatch(r"(\d+)\s*([mhdw])", text.strip()):
         unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
-        return (now or datetime.now(UTC)) - timedelta(**{unit: int(match[1])})
+        with suppress(OverflowError):
+            return (now or datetime.now(UTC)) - timedelta(**{unit: int(match[1])})
     try:
         read = datetime.fromisoformat(text)
     except ValueError:

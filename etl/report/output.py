@@ -10,19 +10,24 @@ from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etl.errors import ConfigError
+from etl.errors import ConfigError, QueryError
 from etl.report import Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+_MOST_ROWS = 1000
+"""Rows that a table shows; more is for programs."""
 
 
 def write(result: pa.RecordBatchReader, kind: Format = Format.TABLE, output: Path | None = None) -> None:
@@ -31,6 +36,13 @@ def write(result: pa.RecordBatchReader, kind: Format = Format.TABLE, output: Pat
     Raises:
         ConfigError: The file cannot be written, or a binary format would go to a terminal.
     """
+    try:
+        _write(result, kind, output)
+    except (pa.ArrowException, duckdb.Error, OverflowError) as error:
+        raise QueryError(f"the result cannot be written as {kind}: {error}; cast what is unusual to text") from None
+
+
+def _write(result: pa.RecordBatchReader, kind: Format, output: Path | None) -> None:
     if kind in {Format.PARQUET, Format.ARROW}:
         _write_binary(result, kind, output)
         return
@@ -92,7 +104,11 @@ def console(sink: IO[str] | None = None) -> Console:
 def _write_table(result: pa.RecordBatchReader, sink: IO[str]) -> None:
     kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
     numbers = {field.name for field in result.schema if any(kind(field.type) for kind in kinds)}
-    console(sink).print(table("", result.schema.names, (map(_cell, row) for row in _rows(result)), right=numbers))
+    rows = _rows(result)
+    shown = (map(_cell, row) for row in islice(rows, _MOST_ROWS))
+    console(sink).print(table("", result.schema.names, shown, right=numbers))
+    if next(rows, None):
+        sink.write(f"... only the first {_MOST_ROWS:,} rows are shown; --format csv writes all\n")
 
 
 def _rows(result: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_INSTANT = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_LAST_INSTANT = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -160,9 +160,10 @@ def _written_instant(value: str) -> int | None:
         raise ValueError("is not a time") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    if moment < _EPOCH:
+    microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
+    if not 0 <= microseconds <= _LAST_INSTANT:
         raise ValueError("is out of range")
-    return (moment - _EPOCH) // timedelta(microseconds=1) or None
+    return microseconds or None
 
 
 _READ: dict[str, Callable[[Json], Json]] = {

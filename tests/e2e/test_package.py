@@ -8,7 +8,7 @@ from pathlib import Path
 import etl
 
 ROOT = Path(__file__).parents[2]
-DEMO = "from etl import cli; cli.main(['demo', '--files', '600'])"
+DEMO = "from etl import cli; cli.main(['demo', '--files', '2000'])"
 
 
 def test_the_public_names_can_be_imported() -> None:

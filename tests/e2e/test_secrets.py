@@ -264,7 +264,7 @@ def found(desk: Desk) -> dict[str, list[str]]:
     desk.run("query", "from listings join credentials on name = credential", "--format", "json")
     assert desk.run("changes", "--format", "csv").stdout.count("deleted") >= len(ROUTES)
     assert desk.run("export", desk.folder / "parquet").returncode == 0
-    desk.run("demo", "--files", "600", "--keep", desk.folder / "demo")
+    desk.run("demo", "--files", "2000", "--keep", desk.folder / "demo")
     return desk.found()
 
 

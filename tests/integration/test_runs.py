@@ -170,6 +170,10 @@ def test_there_may_be_far_more_credentials_than_workers(lab: Lab, simulator: Sim
 PER_CREDENTIAL = "select credential, count(*) as files from files group by all"
 
 
+def key_print(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
 @pytest.mark.usefixtures("account")
 def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, simulator: Simulator) -> None:
     labels = {"team": "search", "env": "prod"}
@@ -187,7 +191,7 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
     plain_before = published.of("plain").listings[0]["finished_at"]
     scope = {"type": "openai", "base_url": simulator.url}
     sql = """
-        select * replace (labels::varchar as labels, scope::varchar as scope, epoch(stale_after)::bigint as stale_after)
+        select * replace (labels::varchar as labels, scope::varchar as scope, stale_after::bigint as stale_after)
         from credentials order by name
     """
     assert lab.rows(sql) == [
@@ -197,10 +201,10 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "provider": "acme-cloud",
             "base_url": simulator.url,
             "labels": json.dumps(labels, sort_keys=True),
-            "key_fingerprint": hashlib.sha256(TOKEN.encode()).hexdigest()[:12],
+            "key_fingerprint": key_print(TOKEN),
             "active": True,
             "stale_after": 7200,
-            "scope": json.dumps(scope | {"provider": "acme-cloud"}),
+            "scope": json.dumps(scope | {"provider": "acme-cloud", "keys": key_print(TOKEN)}),
             "last_attempt_at": at["acme"],
             "last_complete_at": at["acme"],
         },
@@ -223,10 +227,10 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "provider": None,
             "base_url": simulator.url,
             "labels": "{}",
-            "key_fingerprint": hashlib.sha256(b"sk-other").hexdigest()[:12],
+            "key_fingerprint": key_print("sk-other"),
             "active": True,
             "stale_after": 86400,
-            "scope": json.dumps(scope),
+            "scope": json.dumps(scope | {"keys": key_print("sk-other")}),
             "last_attempt_at": at["plain"],
             "last_complete_at": plain_before,
         },

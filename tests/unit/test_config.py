@@ -221,6 +221,7 @@ def test_scope_tells_what_decides_which_files_are_listed(load: Load) -> None:
         "purpose": "batch",
         "organization": "org-1",
         "project": "proj-1",
+        "keys": load(openai).credentials[0].fingerprint(),
     }
     saved = with_credential(
         type="portkey", base_url=GATEWAY, provider="openai", config="pc-1", custom_host="https://x.example"
@@ -231,6 +232,7 @@ def test_scope_tells_what_decides_which_files_are_listed(load: Load) -> None:
         "provider": "openai",
         "custom_host": "https://x.example",
         "route": "pc-1",
+        "keys": None,
     }
 
 
@@ -240,7 +242,9 @@ def test_scope_tells_one_inline_config_from_another_and_holds_nothing_of_it(load
         return load(with_credential(type="portkey", base_url=GATEWAY, config=config)).credentials[0].scope()
 
     here, there = scope("https://x.example"), scope("https://y.example")
-    assert here == scope("https://x.example", "${PORTKEY}") != there
+    rotated = json.loads(scope("https://x.example", "${PORTKEY}"))
+    assert json.loads(here) | {"keys": rotated["keys"]} == rotated != json.loads(here)
+    assert json.loads(here)["route"] != json.loads(there)["route"]
     assert re.fullmatch(r"[0-9a-f]{12}", json.loads(here)["route"])
     assert CANARY not in here
 

@@ -138,7 +138,7 @@ def test_a_failed_migration_leaves_the_store_as_it_was(tmp_path: Path, monkeypat
         pass
     migrations = store_module._migrations()
     monkeypatch.setattr(store_module, "_migrations", lambda: [*migrations, "migrations/0001_inventory"])
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(StoreError, match="already exists"):
         Store(tmp_path / "inventory.duckdb").__enter__()
     monkeypatch.undo()
     with Store(tmp_path / "inventory.duckdb") as store:

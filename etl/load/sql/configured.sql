@@ -9,11 +9,11 @@ set
     labels = configured.labels,
     key_fingerprint = configured.key_fingerprint,
     active = true,
-    stale_after = to_seconds(configured.stale_after)
+    stale_after = configured.stale_after
 from configured
 where configured.name = credentials.name;
 
 insert into credentials by name
-select name, type, provider, base_url, labels, key_fingerprint, true as active, to_seconds(stale_after) as stale_after
+select name, type, provider, base_url, labels, key_fingerprint, true as active, stale_after
 from configured
 where name not in (select name from credentials);

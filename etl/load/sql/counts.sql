@@ -4,7 +4,7 @@ select
     (select count(*) from difference where change = 'missing') as missing,
     (
         select count(*) from files
-        where credential = $credential and ($purpose is null or purpose = $purpose)
+        where credential = $credential and ($purpose is null or coalesce(purpose, $purpose) = $purpose)
     ) as known,
     last_complete_at is null as first,
     scope::varchar as scope

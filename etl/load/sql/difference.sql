@@ -8,7 +8,8 @@ select
         else 'updated'
     end as change,
     case when listed.file_id is not null and known.file_id is not null then list_filter([
-        case when listed.provider is distinct from known.provider then 'provider' end,
+        case when listed.provider <> known.provider or known.provider is null and listed.provider is not null
+            then 'provider' end,
         case when listed.filename is distinct from known.filename then 'filename' end,
         case when listed.bytes is distinct from known.bytes then 'bytes' end,
         case when listed.purpose is distinct from known.purpose then 'purpose' end,
@@ -39,19 +40,20 @@ select
         case when known.expires_at is null and listed.expires_at is not null then '+expires_at'
             when listed.expires_at is null and known.expires_at is not null then '-expires_at' end
     ], lambda field: field is not null) end as come_and_gone,
-    listed.* exclude (file_id)
+    listed.* exclude (file_id) replace (coalesce(listed.provider, known.provider) as provider)
 from listed
 full join (select * from files where credential = $credential) as known on known.file_id = listed.file_id
 where known.file_id is null
     or (
         listed.file_id is null
-        and ($purpose is null or known.purpose = $purpose)
+        and ($purpose is null or coalesce(known.purpose, $purpose) = $purpose)
         and known.file_id not in (select unnest(cast($present as varchar[])))
     )
     or (
         listed.file_id is not null
         and (
-            listed.provider is distinct from known.provider
+            listed.provider <> known.provider
+            or (known.provider is null and listed.provider is not null)
             or listed.filename is distinct from known.filename
             or listed.bytes is distinct from known.bytes
             or listed.purpose is distinct from known.purpose

@@ -6,7 +6,7 @@ create table credentials (
     labels json,
     key_fingerprint varchar,
     active boolean not null,
-    stale_after interval not null,
+    stale_after double not null,        -- seconds
     scope json,                         -- which files the last listing could show
     last_attempt_at timestamptz,
     last_complete_at timestamptz
@@ -149,7 +149,11 @@ select
     listings.error,
     credentials.last_attempt_at,
     credentials.active
-        and coalesce(credentials.last_complete_at < now() - credentials.stale_after, true) as stale,
+        and coalesce(
+            credentials.last_complete_at < now() - to_seconds(credentials.stale_after)
+            or credentials.last_complete_at > now() + interval 1 hour,  -- a clock was wrong
+            true
+        ) as stale,
     credentials.active
 from credentials
 left join listings
