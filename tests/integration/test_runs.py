@@ -230,7 +230,7 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "key_fingerprint": key_print("sk-other"),
             "active": True,
             "stale_after": 86400,
-            "scope": json.dumps(scope | {"keys": key_print("sk-other")}),
+            "scope": json.dumps(scope | {"keys": key_print(TOKEN)}),
             "last_attempt_at": at["plain"],
             "last_complete_at": plain_before,
         },
