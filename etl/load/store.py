@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from etl.providers import Credential
     from etl.transform.listing import Listing
 
-_ATTACH = "attach '{path}' as store (storage_version 'v1.4.0', row_group_size 20480); use store"
+_ATTACH = "attach '{path}' as store (storage_version 'v1.4.0', row_group_size 30720); use store"
 """Written for readers from DuckDB 1.4 on; small row groups let both cores write, and reads skip more.
 
 The one SQL text with a value in it: DuckDB 1.5 takes no parameter here.
