@@ -281,7 +281,7 @@ class Store:
         return int(held["files"])
 
     def reject(self, name: str) -> int:
-        """Keep the files whose deletions are held; return how many. The next complete listing is judged afresh."""
+        """Keep the files whose deletions are held; return how many. A listing that lacks them is held again."""
         with self._transaction():
             held = self._held(name)
             self._sql("decided", credential=name)
@@ -291,10 +291,7 @@ class Store:
 
     def publish(self) -> None:
         """Give readers what the store holds now."""
-        try:
-            self._connection.execute("checkpoint")
-        except duckdb.Error as error:
-            raise self._broken(error) from None
+        self._sql("checkpoint")
         self._close()
         try:
             publish(self.path, self.published)

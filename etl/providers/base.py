@@ -133,10 +133,6 @@ class Brake(Settings):
     count: int = Field(20, ge=0, description="Neither, unless more files than this are missing.")
 
 
-_LONG_ENOUGH = 8
-"""Characters from which on any header's value is taken for a secret."""
-
-
 class Credential(Settings):
     """One configured way into one provider account; each provider adds its own settings."""
 
@@ -163,7 +159,7 @@ class Credential(Settings):
 
     def secrets(self) -> Iterator[str]:
         """Every secret value in it, for redaction."""
-        hidden = [value for value in self.headers.values() if len(value) >= _LONG_ENOUGH]
+        hidden = [value for name, value in self.headers.items() if SECRETISH.search(name)]
         hidden += [value for name in type(self).model_fields if isinstance(value := getattr(self, name), SecretStr)]
         for value in hidden:
             yield value.get_secret_value()

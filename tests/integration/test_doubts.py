@@ -153,3 +153,10 @@ def test_a_long_table_is_cut_and_says_so(capsys: pytest.CaptureFixture[str]) -> 
 def test_what_python_cannot_hold_is_refused_in_words(kind: Format) -> None:
     with pytest.raises(QueryError, match="cannot be written as"):
         write(answer("select timestamp 'infinity' as t"), kind)
+
+
+def test_a_plain_header_is_no_secret_and_blots_no_file_name(lab: Lab, simulator: Simulator) -> None:
+    simulator.accounts[TOKEN] = Account(2, seed=1)
+    simulator.faults[TOKEN] = each_record(lambda record: record | {"filename": "assistants-report.pdf"})
+    lab.listing(lab.config(direct(simulator, headers={"x-team": "assistants"})))
+    assert {row["filename"] for row in lab.published().files} == {"assistants-report.pdf"}
