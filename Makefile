@@ -54,7 +54,7 @@ format: $(READY) ## let ruff rewrite what it can
 
 lock: $(READY) ## resolve the dependencies anew
 	$(BIN)/python $(PIP) install uv
-	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --python-version 3.11 --no-header --upgrade -o requirements.lock
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra otel --group dev --universal --generate-hashes --python-version 3.11 --no-header --upgrade -o requirements.lock
 
 schema: $(READY) ## write the JSON Schema of the configuration
 	$(BIN)/python -m etl.config > config/inventory.schema.json

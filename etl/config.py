@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections import Counter
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SecretStr, ValidationError, model_validator
@@ -16,13 +18,30 @@ from ruamel.yaml.error import YAMLError
 
 from etl.errors import ConfigError, blot, nearest
 from etl.providers import PROVIDERS, AnyCredential
-from etl.providers.base import Brake, Credential, Duration, RequestSettings, Schedule, Settings
+from etl.providers.base import Brake, Credential, Duration, RequestSettings, Schedule, Secret, Settings
 from etl.references import Location, References
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_PATH = "config/inventory.yaml"
+
+
+_MEMORY = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B)", re.IGNORECASE)
+
+
+def _memory(value: str) -> str:
+    if not _MEMORY.fullmatch(value.strip()):
+        raise ValueError("is not an amount of memory; write a number and a unit: 512MB, 2GB")
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class HttpSettings(RequestSettings):
@@ -33,11 +52,49 @@ class HttpSettings(RequestSettings):
 
 
 class Serve(Settings):
-    """Where the service listens."""
+    """Where the service listens, and what it lets callers use."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65535)
-    token: SecretStr | None = Field(None, description="Asked of every caller; needed beyond loopback.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; beyond loopback needs a token.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes any that is free.")
+    token: Secret | None = Field(None, description="Asked of every caller; needed beyond loopback.", min_length=1)
+    stop_grace: Duration = Field(5.0, description="How long a run may go on once the service is told to stop.")
+    query_timeout: Duration = Field(30.0, description="A query that takes longer is ended.")
+    query_rows: int = Field(
+        100_000, ge=1, description="Rows that a query may return; the rest is cut off, and said so."
+    )
+    query_memory: Annotated[str, AfterValidator(_memory)] = Field("512MB", description="Memory that a query may use.")
+
+    @model_validator(mode="after")
+    def _strangers_need_a_token(self) -> Self:
+        if self.token is None and not is_loopback(self.host):
+            raise ValueError(f"host {self.host} lets other machines in; set token, or listen on 127.0.0.1")
+        return self
+
+
+class Log(Settings):
+    """What the service writes to its log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="console for people, json for programs; auto is console on a terminal."
+    )
+
+
+class Alerts(Settings):
+    """Who is told when something needs a person."""
+
+    to: tuple[SecretStr, ...] = Field((), description="Apprise URLs: Slack, mail, a webhook, ...")
+    repeat: Duration = Field(86400.0, description="Tell again what still holds after this long.", examples=["24h"])
+    expiring_within: Duration = Field(604800.0, description="Tell of files that expire so soon.", examples=["7d"])
+
+
+class Rule(Settings):
+    """A check in SQL: what it returns breaks the rule."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Unique.")
+    query: str = Field(min_length=1, description="SQL over the published database; every row is an offender.")
+    severity: Literal["warning", "critical"] = "warning"
+    message: str = Field(min_length=1, description="What it means, and what to do.")
 
 
 def _zone(value: str) -> str:
@@ -55,6 +112,7 @@ class Config(Settings):
         Path("data/inventory.duckdb"), description="The published database; the writer's lies beside it."
     )
     schedule: Schedule | None = Field(None, description="When the service syncs.")
+    jitter: Duration | None = Field(None, description="Start each scheduled run up to this much later, at random.")
     timezone: Annotated[str, AfterValidator(_zone)] = Field("UTC", description="What the schedule is read in.")
     stale_after: Duration = Field(
         86400.0,
@@ -67,14 +125,18 @@ class Config(Settings):
     http: HttpSettings = Field(default_factory=HttpSettings)
     brake: Brake = Field(default_factory=Brake)
     serve: Serve = Field(default_factory=Serve)
+    log: Log = Field(default_factory=Log)
+    alerts: Alerts = Field(default_factory=Alerts)
+    rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         if not self.credentials:
             raise ValueError("credentials: names none; add one")
-        counts = Counter(credential.name for credential in self.credentials)
-        if twice := [name for name, count in counts.items() if count > 1]:
-            raise ValueError(f"two credentials have the name {', '.join(twice)}: give each its own")
+        for kind, named in (("credentials", self.credentials), ("rules", self.rules)):
+            counts = Counter(one.name for one in named)
+            if twice := [name for name, count in counts.items() if count > 1]:
+                raise ValueError(f"two {kind} have the name {', '.join(twice)}: give each its own")
         return self
 
     @model_validator(mode="after")
@@ -99,7 +161,8 @@ class Config(Settings):
     def secrets(self) -> set[str]:
         """Every secret value in it, for redaction."""
         secrets = self._hidden.union(*(credential.secrets() for credential in self.credentials))
-        return secrets | ({self.serve.token.get_secret_value()} if self.serve.token else set())
+        own = (*self.alerts.to, *([self.serve.token] if self.serve.token else []))
+        return secrets | {secret.get_secret_value() for secret in own}
 
     def credential(self, name: str) -> Credential:
         """Return the credential of that name, or raise ConfigError with the nearest name."""

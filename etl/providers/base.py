@@ -7,9 +7,11 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from cronsim import CronSim, CronSimError
 from pydantic import (
     AfterValidator,
     AnyHttpUrl,
@@ -74,18 +76,28 @@ Url = Annotated[str, AfterValidator(_url)]
 
 
 _RHYTHM = TypeAdapter(Duration)
+_CRON_FIELDS = 5  # crontab(5)
+
+
+def rhythm(schedule: str) -> float | None:
+    """Return the seconds of `every 15m`; None of cron fields."""
+    return _RHYTHM.validate_python(schedule.removeprefix("every ")) if schedule.startswith("every ") else None
+
+
+def _is_cron(value: str) -> bool:
+    try:
+        return len(value.split()) == _CRON_FIELDS and bool(next(CronSim(value, datetime(2000, 1, 1, tzinfo=UTC))))
+    except (CronSimError, StopIteration):
+        return False
 
 
 def _schedule(value: str) -> str:
-    from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415 - slow to import, seldom needed
-
     try:
-        if value.startswith("every "):
-            _RHYTHM.validate_python(value.removeprefix("every "))
-        else:
-            CronTrigger.from_crontab(value)
+        valid = rhythm(value) is not None or _is_cron(value)
     except ValueError:
-        raise ValueError('is not a schedule; write five cron fields such as "*/15 * * * *", or: every 15m') from None
+        valid = False
+    if not valid:
+        raise ValueError('is not a schedule; write five cron fields such as "*/15 * * * *", or: every 15m')
     return value
 
 

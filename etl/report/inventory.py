@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 TABLES = ("credentials", "runs", "listings", "files", "file_changes", "held_deletions", "rejected_records")
 """What `export` writes."""
 
+_ATTACH = "attach '{path}' as inventory (read_only); use inventory"
+"""The one SQL text with a value in it: DuckDB takes no parameter here.
+
+Attached to a database of its own, since DuckDB gives the second who opens a file in one process the instance of the
+first: its settings, and its copy, though another one was published since.
+"""
+
 _SANDBOX = """
 set timezone = 'UTC';
 set enable_progress_bar = false;
@@ -59,13 +66,17 @@ class Inventory:
 
 
 @contextmanager
-def open_published(path: str | Path) -> Iterator[Inventory]:
+def open_published(path: str | Path, **limits: str | int) -> Iterator[Inventory]:
     """Open the published database: no writing, no other files, no extensions, no settings.
+
+    Args:
+        path: The published database. What is published later is seen by those who open it later.
+        limits: Settings of DuckDB for this reader, such as memory_limit and threads.
 
     Raises:
         StoreError: Nothing has been published there, or it cannot be opened.
     """
-    with _connected(Path(path)) as connection:
+    with _connected(Path(path), **limits) as connection:
         connection.execute(_SANDBOX)
         yield Inventory(connection)
 
@@ -100,14 +111,15 @@ def moment(text: str, now: datetime | None = None) -> datetime:
 
 
 @contextmanager
-def _connected(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connected(path: Path, **limits: str | int) -> Iterator[duckdb.DuckDBPyConnection]:
     if not path.exists():
         raise StoreError(f"{path}: nothing is published there yet; run: file-inventory sync")
-    try:
-        connection = duckdb.connect(str(path), read_only=True)
-    except duckdb.Error as error:
-        raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
+    connection = duckdb.connect(config={"temp_directory": f"{path}.tmp", **limits})
     with connection:
+        try:
+            connection.execute(_ATTACH.format(path=str(path).replace("'", "''")))
+        except duckdb.Error as error:
+            raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
         yield connection
 
 

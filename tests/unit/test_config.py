@@ -521,7 +521,19 @@ def test_what_is_left_out_has_the_documented_default(load: Load) -> None:
             "max_page_bytes": 256_000_000,
         },
         "brake": {"recheck_percent": 10.0, "hold_percent": 50.0, "count": 20},
-        "serve": {"host": "127.0.0.1", "port": 8080, "token": None},
+        "jitter": None,
+        "serve": {
+            "host": "127.0.0.1",
+            "port": 8080,
+            "token": None,
+            "stop_grace": 5.0,
+            "query_timeout": 30.0,
+            "query_rows": 100_000,
+            "query_memory": "512MB",
+        },
+        "log": {"level": "info", "format": "auto"},
+        "alerts": {"to": (), "repeat": 86_400.0, "expiring_within": 604_800.0},
+        "rules": (),
     }
 
 
