@@ -112,7 +112,9 @@ class Config(Settings):
         Path("data/inventory.duckdb"), description="The published database; the writer's lies beside it."
     )
     schedule: Schedule | None = Field(None, description="When the service syncs.")
-    jitter: Duration | None = Field(None, description="Start each scheduled run up to this much later, at random.")
+    jitter: Duration | None = Field(
+        None, description="Shift each schedule by a random time up to this, so that many instances do not ask at once."
+    )
     timezone: Annotated[str, AfterValidator(_zone)] = Field("UTC", description="What the schedule is read in.")
     stale_after: Duration = Field(
         86400.0,

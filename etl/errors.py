@@ -75,6 +75,11 @@ class StoreError(FileInventoryError):
 class StoreBusy(StoreError):
     """Another process writes to the store."""
 
+    def __init__(self, message: str, service: str | None = None) -> None:
+        super().__init__(message)
+        self.service = service
+        """URL of the service that holds the store and takes work for it."""
+
 
 class ListingError(FileInventoryError):
     """A listing ended before its end was seen."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from threading import Event
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from etl.transform.listing import Listing
 
 
+_GLANCE = 0.2
+"""Seconds between two looks whether to stop."""
+
+
 def sync(
     config: Config,
     store: Store,
@@ -24,6 +29,7 @@ def sync(
     *,
     trigger: str = "cli",
     on_outcome: Callable[[Outcome], None] = lambda _: None,
+    stop: Event | None = None,
 ) -> Run:
     """List every credential (or those named), apply what each listing proves, publish.
 
@@ -33,6 +39,7 @@ def sync(
         names: Credentials to list; all by default.
         trigger: Who asked: cli, schedule or api.
         on_outcome: Called after each listing is applied.
+        stop: Once set, listings in hand are abandoned, and the run ends as interrupted; what was applied stays.
 
     Raises:
         ConfigError: A name is not configured.
@@ -40,14 +47,15 @@ def sync(
     """
     credentials = [config.credential(name) for name in dict.fromkeys(names)] or list(config.credentials)
     started = store.begin(config, trigger)
+    stop = stop or Event()
     outcomes = []
-    for difference in _differences(config, credentials, store):
+    for difference in _differences(config, credentials, store, stop):
         outcomes.append(store.apply(started, difference))
         on_outcome(outcomes[-1])
-    return store.finish(started, outcomes)
+    return store.finish(started, outcomes, interrupted=len(outcomes) < len(credentials))
 
 
-def _differences(config: Config, credentials: Sequence[Credential], store: Store) -> Iterator[Difference]:
+def _differences(config: Config, credentials: Sequence[Credential], store: Store, stop: Event) -> Iterator[Difference]:
     """Fetch side by side, compare one by one; what lacks much is fetched once more before it is believed."""
     from etl.extract.fetch import fetch  # noqa: PLC0415 - slow
     from etl.extract.http import Http  # noqa: PLC0415 - slow
@@ -57,8 +65,8 @@ def _differences(config: Config, credentials: Sequence[Credential], store: Store
             pending: dict[Future[Listing], tuple[Credential, Listing | None]] = {
                 pool.submit(fetch, credential, http): (credential, None) for credential in credentials
             }
-            while pending:
-                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+            while pending and not stop.is_set():
+                for future in wait(pending, _GLANCE, FIRST_COMPLETED).done:
                     credential, first = pending.pop(future)
                     listing = first.confirmed_by(future.result()) if first else future.result()
                     difference = store.compare(credential, listing)
@@ -67,4 +75,5 @@ def _differences(config: Config, credentials: Sequence[Credential], store: Store
                     else:
                         yield difference
         finally:
+            pool.shutdown(wait=False, cancel_futures=True)
             http.cancel()

@@ -152,7 +152,7 @@ class Run:
     started_at: datetime
     finished_at: datetime
     status: str
-    """complete: every listing was; failed: none brought anything; partial: neither."""
+    """complete: every listing was; failed: none brought anything; partial: neither; interrupted: stopped before."""
     totals: dict[str, int]
     listings: tuple[Outcome, ...]
 
@@ -186,6 +186,10 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self._close()
         os.close(self._lock)
+
+    def announce(self, url: str) -> None:
+        """Tell other writers that a service at this URL does their work for them."""
+        _note(self._lock, url)
 
     def now(self) -> datetime:
         """Return the time, which never goes behind what the store holds, even if the clock was set back."""
@@ -262,10 +266,10 @@ class Store:
             self._sql("listing", **asdict(outcome))
         return outcome
 
-    def finish(self, started: Started, outcomes: Sequence[Outcome]) -> Run:
+    def finish(self, started: Started, outcomes: Sequence[Outcome], *, interrupted: bool = False) -> Run:
         """Note the end of a run, publish the inventory, and sum the run up."""
         finished_at = max([self.now(), *(outcome.finished_at for outcome in outcomes)])
-        run = _run(started, finished_at, outcomes)
+        run = _run(started, finished_at, outcomes, "interrupted" if interrupted else _status(outcomes))
         self._sql("finish_run", **asdict(run) | {"totals": json.dumps(run.totals)})
         self.publish()
         return run
@@ -413,14 +417,23 @@ def _lock(path: Path) -> int:
     except BlockingIOError:
         holder = os.pread(handle, 500, 0).decode(errors="replace").strip() or "an unknown process"
         os.close(handle)
-        raise StoreBusy(f"another writer is at work on {path.parent}: {holder}; wait for it, or stop it") from None
-    os.truncate(handle, 0)
-    os.pwrite(
-        handle,
-        f"process {os.getpid()} ({Path(sys.argv[0]).name}) since {datetime.now(UTC):%FT%TZ}\n".encode(),
-        0,
-    )
+        service = _SERVING.search(holder)
+        raise StoreBusy(
+            f"another writer is at work on {path.parent}: {holder}; wait for it, or stop it",
+            service[1] if service else None,
+        ) from None
+    _note(handle)
     return handle
+
+
+_SERVING = re.compile(r", serving (http\S+)$")
+
+
+def _note(handle: int, url: str | None = None) -> None:
+    serving = f", serving {url}" if url else ""
+    note = f"process {os.getpid()} ({Path(sys.argv[0]).name}) since {datetime.now(UTC):%FT%TZ}{serving}\n"
+    os.truncate(handle, 0)
+    os.pwrite(handle, note.encode(), 0)
 
 
 @cache
@@ -493,10 +506,14 @@ REJECTED = '"rejected"'
 _STILL_HELD = "deletions of an earlier listing still wait for a decision"
 
 
-def _run(started: Started, finished_at: datetime, outcomes: Sequence[Outcome]) -> Run:
-    whole = sum(outcome.status == Verdict.COMPLETE for outcome in outcomes)
-    useful = sum(outcome.status in {Verdict.COMPLETE, Verdict.HELD, Verdict.INCOMPLETE} for outcome in outcomes)
-    status = "complete" if whole == len(outcomes) else "partial" if useful else "failed"
+def _status(outcomes: Sequence[Outcome]) -> str:
+    verdicts = {outcome.status for outcome in outcomes}
+    if verdicts == {Verdict.COMPLETE}:
+        return "complete"
+    return "failed" if verdicts.isdisjoint({Verdict.COMPLETE, Verdict.HELD, Verdict.INCOMPLETE}) else "partial"
+
+
+def _run(started: Started, finished_at: datetime, outcomes: Sequence[Outcome], status: str) -> Run:
     summed = (
         "records",
         *Change,
@@ -508,6 +525,7 @@ def _run(started: Started, finished_at: datetime, outcomes: Sequence[Outcome]) -
         "retries",
         "bytes_received",
     )
+    whole = sum(outcome.status == Verdict.COMPLETE for outcome in outcomes)
     totals = {"credentials": len(outcomes), "complete": whole}
     totals |= {name: sum(getattr(outcome, name) for outcome in outcomes) for name in summed}
     return Run(**asdict(started), finished_at=finished_at, status=status, totals=totals, listings=tuple(outcomes))
