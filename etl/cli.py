@@ -8,7 +8,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -98,11 +98,16 @@ def sync(
     from etl.report.progress import Progress, run_as_json
 
     config = load_config(context.obj)
-    with (
-        etl.open_inventory(config) as store,
-        Progress(len(names or config.credentials), quiet=as_json) as progress,
-    ):
-        run = etl.sync(config, store, names or (), on_outcome=progress.show)
+    with Progress(len(names or config.credentials), quiet=as_json) as progress:
+        try:
+            with etl.open_inventory(config) as store:
+                run = etl.sync(config, store, names or (), on_outcome=progress.show)
+        except StoreBusy as busy:
+            from etl import client
+
+            run = client.sync(busy, config, names or ())
+            for outcome in run.listings:
+                progress.show(outcome)
     if as_json:
         typer.echo(run_as_json(run))
     else:
@@ -161,21 +166,26 @@ def status(context: typer.Context, *, as_json: Json = False) -> None:
 @app.command()
 def approve(context: typer.Context, name: Name) -> None:
     """Carry out the held deletions of a credential."""
-    from etl.config import store_path
-    from etl.load.store import Store
-
-    with Store(store_path(context.obj)) as store:
-        typer.echo(f"{name}: {store.approve(name)} deletions carried out")
+    typer.echo(f"{name}: {_decided(context.obj, 'approve', name)} deletions carried out")
 
 
 @app.command()
 def reject(context: typer.Context, name: Name) -> None:
     """Keep the files whose deletions are held; while a listing lacks them, you are asked again."""
-    from etl.config import store_path
+    typer.echo(f"{name}: {_decided(context.obj, 'reject', name)} files kept")
+
+
+def _decided(config: Path, decision: Literal["approve", "reject"], name: str) -> int:
+    from etl.config import load_config, store_path
     from etl.load.store import Store
 
-    with Store(store_path(context.obj)) as store:
-        typer.echo(f"{name}: {store.reject(name)} files kept")
+    try:
+        with Store(store_path(config)) as store:
+            return store.approve(name) if decision == "approve" else store.reject(name)
+    except StoreBusy as busy:
+        from etl import client
+
+        return client.decide(busy, load_config(config), decision, name)
 
 
 @app.command()
@@ -192,6 +202,19 @@ def export(
 
     for path in export_tables(store_path(context.obj), folder, kind):
         typer.echo(path)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Listen on this address, over serve.host.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Listen on this port, over serve.port.")] = None,
+) -> None:
+    """Run the service: sync on schedule, show the inventory, answer questions, tell when something is wrong."""
+    from etl import service
+    from etl.web.app import create_app
+
+    service.serve(context.obj, create_app, host=host, port=port)
 
 
 @app.command()

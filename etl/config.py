@@ -159,6 +159,11 @@ class Config(Settings):
         return self
 
     _hidden: set[str] = PrivateAttr(default_factory=set)
+    _files: set[Path] = PrivateAttr(default_factory=set)
+
+    def sources(self) -> dict[Path, tuple[int, ...] | None]:
+        """Return the files it was read from, each with what differs once it is written anew; None where it is gone."""
+        return {path: _written_at(path) for path in self._files}
 
     def secrets(self) -> set[str]:
         """Every secret value in it, for redaction."""
@@ -191,7 +196,7 @@ def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None
     faults = references.faults
     try:
         config = Config.model_validate(references.resolve(raw))
-        config._hidden = references.hidden  # noqa: SLF001 - only what is loaded has references
+        config._hidden, config._files = references.hidden, {path, *references.files}  # noqa: SLF001 - of what is loaded
     except RecursionError:
         raise ConfigError(f"{path}: an alias stands inside what it refers to; write it out") from None
     except ValidationError as error:
@@ -223,6 +228,14 @@ def store_path(path: str | Path | None = None, *, env: Mapping[str, str] | None 
         return Path(References(env).text(stored))
     except ValueError as error:
         raise ConfigError(f"{path}: store: {error}") from None
+
+
+def _written_at(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _found(path: str | Path | None, env: Mapping[str, str]) -> Path:

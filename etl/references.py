@@ -32,6 +32,9 @@ class References:
     hidden: set[str] = field(default_factory=set)
     """What was read into headers, gateway configs and secrets: nothing may ever show it."""
 
+    files: set[Path] = field(default_factory=set)
+    """What was read, or should have been."""
+
     def resolve(self, value: Any, location: Location = ()) -> Any:
         """Return the value with every reference in it replaced; RecursionError where it holds itself."""
         value = _inline_mapping(value, location)
@@ -59,7 +62,9 @@ class References:
     def text(self, value: str) -> str:
         """Return one text with its references replaced; raise ValueError where that cannot be done."""
         if value.startswith("file:"):
-            return self._noted(_file(value.removeprefix("file:")), value)
+            path = Path(value.removeprefix("file:"))
+            self.files.add(path)
+            return self._noted(_file(path), value)
         if missing := [name for name in _REFERENCE.findall(value) if name not in self.env]:
             raise ValueError(f"the environment has no {', '.join(missing)}; set it before starting")
         return _REFERENCE.sub(lambda match: self._noted(self.env[match[1]], match[0]), value)
@@ -94,9 +99,9 @@ def _is_secret(location: Location) -> bool:
     return bool(names) and bool(SECRETISH.search(names[-1]))
 
 
-def _file(path: str) -> str:
+def _file(path: Path) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "not text"
         raise ValueError(f"the file {path} cannot be read: {cause}") from None
