@@ -26,7 +26,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from pydantic import ValidationError
 from systemd_watchdog.systemd_watchdog import WatchDog
 
-from etl import logs
+from etl import alerts, logs, telemetry
 from etl.config import Config, Serve, load_config
 from etl.errors import ConfigError, FileInventoryError, StoreError
 from etl.load.store import Outcome, Run, Store, open_inventory
@@ -241,6 +241,7 @@ class Service:
             log.warning("another store or address is taken up at the next start only")
         self.config = kept
         self._sources = self.config.sources()
+        logs.configure(kept.log, kept.secrets())
         self._plan()
         log.info("configuration reloaded", extra={"credentials": len(config.credentials)})
 
@@ -305,9 +306,13 @@ def serve(
     with (
         _listening(config.serve) as listener,
         open_inventory(config) as store,
+        telemetry.telling(lambda: service.config.secrets()) as otel,
         Service(config, load, store) as service,
+        alerts.Alerts(lambda: service.config),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices,
     ):
+        service.observe(logs.note)
+        service.observe(otel.note)
         url = _url(listener)
         store.announce(url)
         settings = uvicorn.Config(
@@ -329,6 +334,7 @@ def serve(
 def _load(path: Path, host: str | None, port: int | None) -> Config:
     """Read the configuration; what the command line says of the address stands over it."""
     config = load_config(path)
+    alerts.channels(config)  # which says what is wrong with them
     said = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
         serve = Serve.model_validate(dict(config.serve) | said)
