@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet
 READY := .venv/.ready
 
-.PHONY: help setup demo test check bench format lock schema clean
+.PHONY: help setup demo serve test check bench format lock schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -18,7 +18,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
-# What only the tests need: the real gateway, and the DuckDB versions that readers and hosts have.
+# What only the tests need: the real gateway, the DuckDB versions that readers and hosts have, the clients of others.
 tests/gateway/node_modules/.ready: tests/gateway/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/gateway --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
 	else echo "npm is not installed: the tests through the real Portkey gateway will be skipped"; fi
@@ -28,10 +28,18 @@ tests/gateway/node_modules/.ready: tests/gateway/package-lock.json
 	$(@D)/bin/python $(PIP) install --require-hashes -r $<
 	touch $@
 
+.sdks/.ready: tests/sdks.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) install --require-hashes -r $<
+	touch $@
+
 demo: $(READY) ## run the main job against the built-in simulator
 	$(BIN)/file-inventory demo
 
-test: $(READY) tests/gateway/node_modules/.ready .duckdb-1.4/.ready .duckdb-1.5/.ready ## run all tests
+serve: $(READY) ## show the service over three weeks of simulated history
+	$(BIN)/file-inventory demo --serve --files 8000
+
+test: $(READY) tests/gateway/node_modules/.ready .duckdb-1.4/.ready .duckdb-1.5/.ready .sdks/.ready ## run all tests
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
 	PYTHONPATH=$$(echo $(CURDIR)/.duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit/test_store.py tests/unit/test_output.py tests/integration/test_runs.py $(PYTEST_ARGS)
@@ -60,5 +68,5 @@ schema: $(READY) ## write the JSON Schema of the configuration
 	$(BIN)/python -m etl.config > config/inventory.schema.json
 
 clean: ## remove all that make made
-	rm -rf .venv .duckdb-* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .duckdb-* .sdks tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find etl tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -214,18 +214,37 @@ def serve(
     from etl import service
     from etl.web.app import create_app
 
-    service.serve(context.obj, create_app, host=host, port=port)
+    service.serve(service.loading(context.obj, host, port), create_app)
+
+
+@app.command()
+def test_alerts(context: typer.Context) -> None:
+    """Send every alert channel a message that says it is a test."""
+    from etl import alerts
+    from etl.config import load_config
+
+    failed = False
+    for channel, trouble in alerts.test(load_config(context.obj)):
+        failed |= trouble is not None
+        typer.echo(f"FAILED  {channel}: {trouble}" if trouble else f"ok      {channel}")
+    raise typer.Exit(TROUBLE if failed else DONE)
 
 
 @app.command()
 def demo(
     files: Annotated[int, typer.Option(min=2_000, help="How many files, over all credentials.")] = 20_000,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the inventory and its configuration.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where --serve listens.")] = 8080,
+    *,
+    as_service: Annotated[bool, typer.Option("--serve", help="Run the service over three weeks of history.")] = False,
 ) -> None:
     """Run the main job against the built-in simulator: no key needed."""
-    from etl.demo import play
+    from etl.demo import play, serve
 
-    play(files, keep)
+    if as_service:
+        serve(files, port)
+    else:
+        play(files, keep)
 
 
 def main(arguments: list[str] | None = None) -> None:

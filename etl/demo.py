@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from rich.text import Text
 
 from etl.config import load_config, shipped
 from etl.errors import ConfigError
-from etl.load.store import open_inventory
+from etl.load.store import Outcome, Run, open_inventory
 from etl.report.inventory import open_published
 from etl.report.output import console, write
 from etl.report.progress import Progress
 from etl.report.status import show_status
 from etl.simulator import FAULTS, Account, Simulator
+from etl.simulator.account import DAY
 from etl.sync import sync
 
 if TYPE_CHECKING:
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
 PORTKEY_KEY = "pk-demo-portkey"
 SHARES = {"SEARCH": 6, "SUPPORT": 5, "RESEARCH": 4, "FINE_TUNING": 2, "PLATFORM": 2, "LEGACY": 1}
 """Twentieths of the files, by account."""
+
+DAYS = 21
+"""Of history that `serve` shows."""
+
+HAPPENED = {16: ("SUPPORT", "unauthorized"), 9: ("RESEARCH", "page2_404"), 4: ("LEGACY", "ignore_after")} | {
+    0: ("LEGACY", "short_list")
+}
+"""Days ago, whose account, which fault."""
 
 QUESTIONS = (
     (
@@ -69,31 +79,49 @@ class Demo:
     simulator: Simulator
     folder: Path
 
+    @property
+    def path(self) -> Path:
+        """The configuration file."""
+        return self.folder / "inventory.yaml"
+
+    def environment(self) -> dict[str, str]:
+        """Return what the configuration's references name."""
+        return {f"DEMO_KEY_{name}": _token(name) for name in SHARES} | {"DEMO_PORTKEY_KEY": PORTKEY_KEY}
+
     def config(self) -> Config:
         """Write and load the demo's configuration."""
         places = {"DEMO_URL": self.simulator.url, "DEMO_DIR": str(self.folder)}
         text = shipped("demo.yaml").read_text(encoding="utf-8")
         for name, value in places.items():
             text = text.replace(f"${{{name}}}", value)
-        path = self.folder / "inventory.yaml"
-        path.write_text(text, encoding="utf-8")
-        keys = {f"DEMO_KEY_{name}": _token(name) for name in SHARES}
-        return load_config(path, env={**keys, "DEMO_PORTKEY_KEY": PORTKEY_KEY})
+        self.path.write_text(text, encoding="utf-8")
+        return load_config(self.path, env=self.environment())
 
-    def churn(self) -> None:
+    def churn(self, seconds: int = 1) -> None:
         """Let users work for a while: upload, process, delete, and let files expire."""
         for account in self.simulator.accounts.values():
             percent = max(1, len(account.files) // 100)
-            account.now += 1
+            account.now += seconds
             account.expire(1)
             account.add(2 * percent)
             account.change(percent)
             account.delete(percent)
+            account.age(1)
 
     def regret(self) -> None:
         """Bring some deleted files back."""
         for account in list(self.simulator.accounts.values())[:3]:
             account.restore(2)
+
+    def happen(self, days_ago: int) -> None:
+        """Let what happened so many days ago happen."""
+        token, fault = HAPPENED.get(days_ago, ("", None))
+        self.simulator.faults = {_token(token): FAULTS[fault]} if fault else {}
+
+    def work(self, event: Outcome | Run) -> None:
+        """Let users work after each run."""
+        if isinstance(event, Run):
+            self.churn(30)
 
     def misbehave(self, fault: str) -> None:
         """Let the old server show one of its faults."""
@@ -118,6 +146,33 @@ def play(files: int, keep: Path | None) -> None:
         _tell(Demo(simulator, Path(folder)))
     if keep:
         _say(f"Kept. Ask on: file-inventory --config {keep / 'inventory.yaml'} query 'from files limit 5'")
+
+
+def serve(files: int, port: int) -> None:
+    """Serve the inventory of three weeks, and go on: users work, and the service lists, every half minute."""
+    from etl import service  # noqa: PLC0415 - slow, seldom needed
+    from etl.web.app import create_app  # noqa: PLC0415 - slow, seldom needed
+
+    accounts = {_token(name): _account(name, files) for name in SHARES}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Simulator(accounts, page_limit=max(20, files // 100), portkey_api_key=PORTKEY_KEY) as simulator,
+    ):
+        demo = Demo(simulator, Path(folder))
+        config = demo.config()
+        os.environ |= demo.environment()
+        for account in accounts.values():
+            account.now -= DAYS * DAY
+            account.age(1)
+        with open_inventory(config) as store, Progress(DAYS + 1) as progress:
+            for day in range(DAYS, -1, -1):
+                demo.happen(day)
+                progress.total(sync(config, store, trigger="schedule"))
+                if day:
+                    store.shift(DAY)
+                    demo.churn(DAY)
+        _say("The page is at the address below; Ctrl+C ends it.")
+        service.serve(service.loading(demo.path, port=port), create_app, [demo.work])
 
 
 def _tell(demo: Demo) -> None:
@@ -152,7 +207,7 @@ def _say(text: str) -> None:
 
 def _account(name: str, files: int) -> Account:
     account = Account(files * SHARES[name] // sum(SHARES.values()), seed=sum(name.encode()))
-    account.age(6)
+    account.age(1)
     return account
 
 

@@ -4,7 +4,8 @@ FileInventoryError
 ├── ConfigError             the configuration is wrong; nothing was sent
 ├── QueryError              the SQL of a query is wrong
 ├── StoreError              the store cannot be used
-│   └── StoreBusy           another process writes to it
+│   ├── StoreBusy           another process writes to it
+│   └── NothingHeld         no deletions wait for a decision
 └── ListingError            a listing ended early; `reason` is its one-word cause
     ├── Refused             the server said no: 401, 403, 404, another 4xx, a spent quota
     ├── Unreachable         no usable answer, after retries: transport errors, time limits, 5xx, 429
@@ -79,6 +80,10 @@ class StoreBusy(StoreError):
         super().__init__(message)
         self.service = service
         """URL of the service that holds the store and takes work for it."""
+
+
+class NothingHeld(StoreError):
+    """No deletions of the credential wait for a decision."""
 
 
 class ListingError(FileInventoryError):

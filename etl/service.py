@@ -14,7 +14,6 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from zoneinfo import ZoneInfo
@@ -286,33 +285,32 @@ class _Server(uvicorn.Server):
 
 
 def serve(
-    path: Path, create_app: Callable[[Service], ASGIApp], *, host: str | None = None, port: int | None = None
+    load: Callable[[], Config], create_app: Callable[[Service], ASGIApp], observers: Sequence[Observer] = ()
 ) -> None:
     """Keep the inventory of a configuration until SIGTERM or SIGINT; SIGHUP reloads.
 
     Args:
-        path: The configuration file.
+        load: Reads the configuration, now and whenever it changes; see `loading`.
         create_app: Makes the web application of a service.
-        host: Listen here rather than where the configuration says.
-        port: The same.
+        observers: Told of every listing and run.
 
     Raises:
         ConfigError: The configuration is wrong, or the address cannot be listened on.
         StoreBusy: Another process keeps this store.
     """
-    load = partial(_load, path, host, port)
     config = load()
     logs.configure(config.log, config.secrets())
     with (
         _listening(config.serve) as listener,
         open_inventory(config) as store,
-        telemetry.telling(lambda: service.config.secrets()) as otel,
+        telemetry.telling() as otel,
         Service(config, load, store) as service,
         alerts.Alerts(lambda: service.config),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices,
     ):
-        service.observe(logs.note)
-        service.observe(otel.note)
+        for observer in (logs.note, *observers):
+            service.observe(observer)
+        service.observe(lambda event: otel.note(event, service.config.secrets()))
         url = _url(listener)
         store.announce(url)
         settings = uvicorn.Config(
@@ -331,16 +329,20 @@ def serve(
     log.info("stopped")
 
 
-def _load(path: Path, host: str | None, port: int | None) -> Config:
-    """Read the configuration; what the command line says of the address stands over it."""
-    config = load_config(path)
-    alerts.channels(config)  # which says what is wrong with them
+def loading(path: Path, host: str | None = None, port: int | None = None) -> Callable[[], Config]:
+    """Return what reads a configuration; what the command line says of the address stands over it."""
     said = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    try:
-        serve = Serve.model_validate(dict(config.serve) | said)
-    except ValidationError as error:
-        raise ConfigError("\n".join(str(fault["ctx"]["error"]) for fault in error.errors())) from None
-    return config.model_copy(update={"serve": serve})
+
+    def load() -> Config:
+        config = load_config(path)
+        alerts.channels(config)  # which says what is wrong with them
+        try:
+            serve = Serve.model_validate(dict(config.serve) | said)
+        except ValidationError as error:
+            raise ConfigError("\n".join(str(fault["ctx"]["error"]) for fault in error.errors())) from None
+        return config.model_copy(update={"serve": serve})
+
+    return load
 
 
 def _listening(serve: Serve) -> socket.socket:

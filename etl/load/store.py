@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 import pyarrow as pa
 
-from etl.errors import ConfigError, StoreBusy, StoreError, nearest
+from etl.errors import ConfigError, NothingHeld, StoreBusy, StoreError, nearest
 from etl.load.publish import publish
 from etl.transform.words import Change, Verdict
 
@@ -293,6 +293,11 @@ class Store:
         self.publish()
         return int(held["files"])
 
+    def shift(self, seconds: float) -> None:
+        """Move all that is known into the past: a demonstration's history."""
+        with self._transaction():
+            self._sql("shift", seconds=seconds)
+
     def publish(self) -> None:
         """Give readers what the store holds now."""
         self._sql("checkpoint")
@@ -308,7 +313,7 @@ class Store:
         if name not in known:
             raise ConfigError(f"the inventory has no credential {name}{nearest(name, known)}")
         if not held["files"]:
-            raise StoreError(f"no deletions of {name} are held; see: file-inventory status")
+            raise NothingHeld(f"no deletions of {name} are held; see: file-inventory status")
         return held
 
     def _migrate(self) -> None:
