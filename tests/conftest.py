@@ -5,13 +5,22 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import httpx
 import pytest
+import time_machine
 
-from etl.simulator import Simulator
+from etl.config import Config
+from etl.errors import FileInventoryError
+from etl.load.store import Outcome, Run, Store, open_inventory
+from etl.simulator import FAULTS, Account, Simulator
+from etl.sync import sync
 
 START_GATEWAY = Path(__file__).parent / "gateway/node_modules/@portkey-ai/gateway/build/start-server.js"
 SCRUBBED = ("FILE_INVENTORY_", "PORTKEY_", "OPENAI_")
@@ -91,3 +100,127 @@ def wait_for(process: subprocess.Popen[bytes], url: str) -> None:
         else:
             return
     pytest.fail(f"the gateway did not answer at {url}; exit status {process.poll()}")
+
+
+HOSTILE = {
+    "markup": "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>.pdf",
+    "bidi": "invoice\u202efdp.exe",
+    "control": "tab\there\x00\x1b[31m\nnext.txt",
+    "long": "x" * 700 + ".jsonl",
+    "rtl": "تقرير-سنوي.pdf",
+    "template": "{{ 7 * 7 }}{% include 'base.html' %}'; drop table files; --",
+}
+"""Names that a page must show as they are, and do nothing else with, by what is odd about them."""
+
+ODD_IDS = ("file/with/slashes", "file with spaces", "file?query#fragment", "file-ünïcode-名前", "file%2Fescaped", "a/../b")
+
+
+@dataclass(frozen=True)
+class Story:
+    """A published inventory in which much has happened, and the provider behind it."""
+
+    config: Config
+    simulator: Simulator
+
+    def sync(self, *names: str, days_ago: float = 0) -> Run:
+        with time_machine.travel(datetime.now(UTC) - timedelta(days=days_ago)), open_inventory(self.config) as store:
+            return sync(self.config, store, names)
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    """Six days: files come, change and go; one credential fails, one is stale, one is held; some names are hostile."""
+    tokens = ("search", "support", "doomed", "refused", "old", "hostile")
+    accounts = {token: Account(80, seed=seed) for seed, token in enumerate(tokens)}
+    hostile = accounts["hostile"]
+    ids = list(hostile.files)
+    for name, key in zip(HOSTILE.values(), ids, strict=False):
+        hostile.files[key] |= {"filename": name}
+    for odd, key in zip(ODD_IDS, ids[10:], strict=False):
+        hostile.files[odd] = hostile.files.pop(key) | {"id": odd}
+    with Simulator(accounts, page_limit=30) as simulator:
+        story = Story(_configured(simulator, tmp_path), simulator)
+        story.sync(days_ago=6)
+        accounts["search"].add(5)
+        accounts["search"].change(7)
+        accounts["search"].delete(3)
+        story.sync(days_ago=5)
+        simulator.faults |= {"refused": FAULTS["unauthorized"], "old": FAULTS["page2_500"]}
+        accounts["search"].restore(2)
+        accounts["doomed"].delete(70)
+        simulator.faults["support"] = FAULTS["word_bytes"]
+        story.sync(days_ago=1)
+        accounts["search"].delete(1)
+        story.sync()
+        yield story
+
+
+def _configured(simulator: Simulator, folder: Path) -> Config:
+    names = {"search-prod": "search", "search-dev": "search", "support-bot": "support", "doomed": "doomed"}
+    names |= {"refused": "refused", "old": "old", "hostile": "hostile"}
+    credentials = [
+        {
+            "name": name,
+            "type": "openai",
+            "base_url": simulator.url,
+            "api_key": token,
+            "provider": "openai" if token != "old" else "azure-openai",
+            "labels": {"team": token, "env": "dev" if name.endswith("dev") else "prod"},
+        }
+        for name, token in names.items()
+    ]
+    http = {"requests_per_second": 10_000, "attempts": 1}
+    return Config.model_validate({"store": folder / "inventory.duckdb", "http": http, "credentials": credentials})
+
+
+class Keeper:
+    """A service without schedule and pages: it writes at once."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.running: str | None = None
+        self.alive = True
+        self.stopping = Event()
+        self.asked: list[tuple[tuple[str, ...], str]] = []
+
+    def next_run(self) -> datetime | None:
+        return datetime.now(UTC) + timedelta(minutes=15)
+
+    def sync(self, names: Sequence[str], trigger: str) -> "Future[Run]":
+        for name in names:
+            self.config.credential(name)
+        self.asked.append((tuple(names), trigger))
+        return Future()
+
+    def approve(self, name: str) -> "Future[int]":
+        return self._decided(lambda store: store.approve(name))
+
+    def reject(self, name: str) -> "Future[int]":
+        return self._decided(lambda store: store.reject(name))
+
+    def observe(self, observer: Callable[[Outcome | Run], None]) -> None:
+        pass
+
+    def _decided(self, decide: Callable[[Store], int]) -> "Future[int]":
+        future: Future[int] = Future()
+        try:
+            with open_inventory(self.config) as store:
+                future.set_result(decide(store))
+        except FileInventoryError as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.fixture
+def keeper(story: Story) -> Keeper:
+    return Keeper(story.config)
+
+
+@pytest.fixture(scope="session")
+def hostile_names() -> dict[str, str]:
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def odd_ids() -> tuple[str, ...]:
+    return ODD_IDS

@@ -44,7 +44,7 @@ class Inventory:
 
     connection: duckdb.DuckDBPyConnection
 
-    def query(self, sql: str, **params: Any) -> pa.RecordBatchReader:
+    def query(self, sql: str, /, **params: Any) -> pa.RecordBatchReader:
         """Run SQL and stream its result; raise QueryError if DuckDB refuses it."""
         try:
             relation = self.connection.sql(sql, params=params or None)
@@ -54,7 +54,7 @@ class Inventory:
         except duckdb.Error as error:
             raise QueryError(_without_advice(str(error))) from None
 
-    def ask(self, question: str, **params: Any) -> pa.RecordBatchReader:
+    def ask(self, question: str, /, **params: Any) -> pa.RecordBatchReader:
         """Ask a standing question, the name of a file in `sql/`."""
         return self.query(resources.files("etl.report").joinpath("sql", f"{question}.sql").read_text(), **params)
 

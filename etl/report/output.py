@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from io import TextIOWrapper
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
@@ -47,19 +48,35 @@ def _write(result: pa.RecordBatchReader, kind: Format, output: Path | None) -> N
         _write_binary(result, kind, output)
         return
     with _text_sink(output) as sink:
-        if kind is Format.TABLE:
-            _write_table(result, sink)
-        elif kind is Format.CSV:
-            writer = csv.writer(sink, lineterminator="\n")
-            writer.writerow(result.schema.names)
-            writer.writerows(map(_field, row) for row in _rows(result))
-        elif kind is Format.NDJSON:
-            sink.writelines(f"{line}\n" for line in _objects(result))
-        else:
-            sink.write("[")
-            for number, line in enumerate(_objects(result)):
-                sink.write((",\n " if number else "\n ") + line)
-            sink.write("\n]\n")
+        _write_text(result, kind, sink)
+
+
+def encode(result: pa.RecordBatchReader, kind: Format, sink: IO[bytes]) -> None:
+    """Write a result as bytes; what goes wrong while it is read or written is raised as it is."""
+    if kind in {Format.PARQUET, Format.ARROW}:
+        _stream(result, kind, sink)
+        return
+    text = TextIOWrapper(sink, encoding="utf-8", newline="", write_through=True)
+    try:
+        _write_text(result, kind, text)
+    finally:
+        text.detach()
+
+
+def _write_text(result: pa.RecordBatchReader, kind: Format, sink: IO[str]) -> None:
+    if kind is Format.TABLE:
+        _write_table(result, sink)
+    elif kind is Format.CSV:
+        writer = csv.writer(sink, lineterminator="\n")
+        writer.writerow(result.schema.names)
+        writer.writerows(map(_field, row) for row in rows(result))
+    elif kind is Format.NDJSON:
+        sink.writelines(f"{line}\n" for line in _objects(result))
+    else:
+        sink.write("[")
+        for number, line in enumerate(_objects(result)):
+            sink.write((",\n " if number else "\n ") + line)
+        sink.write("\n]\n")
 
 
 def to_json(value: Any) -> str:
@@ -104,21 +121,22 @@ def console(sink: IO[str] | None = None) -> Console:
 def _write_table(result: pa.RecordBatchReader, sink: IO[str]) -> None:
     kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
     numbers = {field.name for field in result.schema if any(kind(field.type) for kind in kinds)}
-    rows = _rows(result)
-    shown = (map(_cell, row) for row in islice(rows, _MOST_ROWS))
+    every = rows(result)
+    shown = (map(_cell, row) for row in islice(every, _MOST_ROWS))
     console(sink).print(table("", result.schema.names, shown, right=numbers))
-    if next(rows, None):
+    if next(every, None):
         sink.write(f"... only the first {_MOST_ROWS:,} rows are shown; --format csv writes all\n")
 
 
-def _rows(result: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
+def rows(result: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows as Python values."""
     for batch in result:
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _objects(result: pa.RecordBatchReader) -> Iterator[str]:
     names = _distinct(result.schema.names)
-    return (to_json(dict(zip(names, row, strict=True))) for row in _rows(result))
+    return (to_json(dict(zip(names, row, strict=True))) for row in rows(result))
 
 
 def _distinct(names: list[str]) -> list[str]:

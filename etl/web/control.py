@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import datetime
+from threading import Event
 from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Request
@@ -27,6 +28,14 @@ class Control(Protocol):
     @property
     def running(self) -> str | None:
         """What is being written now, in words; None when nothing is."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether every thread of it is there."""
+
+    @property
+    def stopping(self) -> Event:
+        """Set once it was told to stop."""
 
     def next_run(self) -> datetime | None:
         """When the schedule starts the next run; None without a schedule."""

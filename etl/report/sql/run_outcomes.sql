@@ -1,0 +1,1 @@
+from listings where run_id = $run_id order by started_at, credential;

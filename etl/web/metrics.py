@@ -1,0 +1,262 @@
+"""What is measured, named as https://prometheus.io/docs/practices/naming/ asks.
+
+No series has a purpose for a label: providers and their users make purposes up, so nothing bounds how many there are.
+SQL and the API answer for them. What is not known has no sample, never 0.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from bisect import bisect
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from etl.errors import FileInventoryError
+from etl.load.store import Outcome, Run, Store
+from etl.report.inventory import open_published
+from etl.transform.words import Change, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from prometheus_client import Metric
+
+    from etl.config import Config
+    from etl.web.control import Control
+
+Row = dict[str, Any]
+
+OF_CREDENTIALS = {
+    "credential_active": "1 where the credential is configured; 0, and nothing else, where it once was.",
+    "credential_stale": "1 where the last complete listing is older than stale_after, or there is none.",
+    "last_attempt_timestamp_seconds": "When the last listing ended, whatever its verdict.",
+    "last_complete_timestamp_seconds": "When the last complete listing ended; absent where there is none.",
+    "last_listing_duration_seconds": "How long the last listing took.",
+    "files": "Files that are there now.",
+    "known_bytes": "Size of the files whose size is known; absent where it is of none.",
+    "files_of_unknown_size": "Files whose size the provider does not tell.",
+    "expiring_files": "Files that expire within alerts.expiring_within, 7 days unless configured.",
+    "held_deletions": "Deletions that wait for approve or reject.",
+}
+"""Gauges with one sample for each credential; but for the two that depend on the time, a column has the name."""
+
+OF_TOTALS = {
+    "unique_files": "Files of all configured credentials, each counted once however many see it.",
+    "unique_known_bytes": "Size of those whose size is known; absent where it is of none.",
+}
+
+OF_LISTINGS = {
+    "records": ("records_listed", "Files listed, whether new or known."),
+    "requests": ("requests", "Requests sent to providers and gateways, retries among them."),
+    "retries": ("retries", "Requests sent again after a failure."),
+    "bytes_received": ("received_bytes", "Bytes received in answers."),
+    "rejected": ("rejected_records", "Records set aside as unreadable, anew in every listing that has them."),
+}
+"""Counters by credential: the field of an outcome that they sum, their name, what they mean."""
+
+SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 1800, 3600)
+"""From a small account to the limit that a listing has by default."""
+
+CLOCK_WRONG = 3600
+"""Seconds; a listing further in the future is none. The view `freshness` says the same."""
+
+
+class Metrics:
+    """All that is measured of one service, in a registry of its own."""
+
+    def __init__(self, control: Control) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        Info("file_inventory_build", "What is running.", registry=self.registry).info(
+            {"version": version("llm-file-inventory")}
+        )
+        self.activity = Activity(control, self.registry)
+        self.registry.register(Standing(control))
+
+
+class Activity:
+    """What happened since the service started, counted as it is told."""
+
+    def __init__(self, control: Control, registry: CollectorRegistry) -> None:
+        self._control = control
+        self._lock = Lock()
+        self._names: set[str] = set()
+        counter = partial(Counter, namespace="file_inventory", registry=registry)
+        histogram = partial(Histogram, namespace="file_inventory", buckets=SECONDS, registry=registry)
+        self._sums = {field: counter(name, meaning, ["credential"]) for field, (name, meaning) in OF_LISTINGS.items()}
+        self._listings = counter("listings", "Listings, by verdict.", ["credential", "verdict"])
+        self._changes = counter("changes", "Entries of the change log, by kind.", ["credential", "change"])
+        self._runs = counter("runs", "Runs, by status and by who asked.", ["status", "trigger"])
+        self._listing_seconds = histogram("listing_duration_seconds", "How long listings took.")
+        self._run_seconds = histogram("run_duration_seconds", "How long runs took.")
+        self.keep()
+
+    def keep(self) -> None:
+        """Have series of the configured credentials alone, those of a new one from 0 on."""
+        with self._lock:
+            names = {credential.name for credential in self._control.config.credentials}
+            for series, labels in self._series(self._names - names):
+                series.remove(*labels)
+            for series, labels in self._series(names - self._names):
+                series.labels(*labels)
+            self._names = names
+
+    def note(self, event: Outcome | Run) -> None:
+        """Count a listing or a run."""
+        seconds = (event.finished_at - event.started_at).total_seconds()
+        if isinstance(event, Run):
+            self._runs.labels(event.status, event.trigger).inc()
+            self._run_seconds.observe(seconds)
+        else:
+            self._listing_seconds.observe(seconds)
+            self._count(event)
+
+    def _count(self, outcome: Outcome) -> None:
+        self.keep()
+        if (name := outcome.credential) not in self._names:
+            return  # taken out of the configuration while it was listed
+        self._listings.labels(name, outcome.status).inc()
+        for change in Change:
+            self._changes.labels(name, change).inc(getattr(outcome, change))
+        for field, series in self._sums.items():
+            series.labels(name).inc(getattr(outcome, field))
+
+    def _series(self, names: Iterable[str]) -> Iterator[tuple[Counter, tuple[str, ...]]]:
+        for name in names:
+            yield from ((series, (name,)) for series in self._sums.values())
+            yield from ((self._listings, (name, verdict)) for verdict in Verdict)
+            yield from ((self._changes, (name, change)) for change in Change)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one published copy holds."""
+
+    copy: tuple[int, int]
+    credentials: list[Row]
+    totals: Row
+
+
+class Standing(Collector):
+    """How things stand, from the published database, which is read once for each copy that is published."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._lock = Lock()
+        self._reading: Reading | None = None
+
+    def describe(self) -> list[Metric]:
+        """Ask nothing while being registered."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every gauge; those of the inventory only where one is published."""
+        config = self._control.config
+        reading = self._read(config.store)
+        ready = reading is not None and self._control.alive
+        yield _gauge("ready", "1 where the inventory can be read and the service is alive.", ready)
+        yield from _of_service(self._control)
+        yield from _of_store(config.store)
+        if reading:
+            yield from _of_credentials(_current(reading.credentials, config, time.time()))
+            yield from (_gauge(name, meaning, reading.totals[name]) for name, meaning in OF_TOTALS.items())
+
+    def _read(self, path: Path) -> Reading | None:
+        with self._lock, suppress(OSError, FileInventoryError):
+            copy = _copy(path)
+            if self._reading is None or self._reading.copy != copy:
+                self._reading = _reading(path, copy)
+            return self._reading
+        return None
+
+
+def _copy(path: Path) -> tuple[int, int]:
+    """Tell published copies apart."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _reading(path: Path, copy: tuple[int, int]) -> Reading:
+    with open_published(path, memory_limit="1GB", threads=2) as inventory:
+        credentials = inventory.ask("metrics_credentials").read_all().to_pylist()
+        [totals] = inventory.ask("metrics_totals").read_all().to_pylist()
+    return Reading(copy, credentials, totals)
+
+
+def _current(credentials: Iterable[Row], config: Config, now: float) -> list[Row]:
+    """Add what depends on the time; of what is not configured any more, tell only that."""
+    names = {credential.name for credential in config.credentials}
+    return [
+        row | _timed(row, now, config.alerts.expiring_within)
+        if row["credential_active"] and row["credential"] in names
+        else {"credential": row["credential"], "credential_active": False}
+        for row in credentials
+    ]
+
+
+def _timed(row: Row, now: float, within: float) -> Row:
+    complete, expiries = row["last_complete_timestamp_seconds"], row["expiries"]
+    fresh = complete is not None and complete - CLOCK_WRONG <= now <= complete + row["stale_after"]
+    return {
+        "credential_stale": not fresh,
+        "expiring_files": bisect(expiries, now + within) - bisect(expiries, now),
+    }
+
+
+def _of_credentials(rows: Sequence[Row]) -> Iterator[Metric]:
+    for name, meaning in OF_CREDENTIALS.items():
+        yield _labelled(name, meaning, ["credential"], (((row["credential"],), row.get(name)) for row in rows))
+    verdicts = (
+        ((row["credential"], verdict), row["verdict"] == verdict)
+        for row in rows
+        if row.get("verdict")
+        for verdict in Verdict
+    )
+    yield _labelled("last_verdict", "1 at the verdict of the last listing.", ["credential", "verdict"], verdicts)
+
+
+def _of_service(control: Control) -> Iterator[Metric]:
+    following = control.next_run()
+    yield _gauge("writing", "1 while a run or a decision is written.", control.running is not None)
+    yield _gauge(
+        "next_run_timestamp_seconds",
+        "When the schedule starts the next run; absent without a schedule.",
+        following.timestamp() if following else None,
+    )
+
+
+def _of_store(path: Path) -> Iterator[Metric]:
+    files = {"published": path, "writer": Store(path).path}
+    found = {name: file.stat() for name, file in files.items() if file.exists()}
+    sizes = (((name,), stat.st_size) for name, stat in found.items())
+    yield _labelled("store_bytes", "Size of the database that is published, and of the writer's.", ["file"], sizes)
+    free = shutil.disk_usage(path.parent).free if path.parent.exists() else None
+    yield _gauge("store_free_bytes", "Room on the disk of the store; publishing needs as much as it is big.", free)
+    published = found["published"].st_mtime if "published" in found else None
+    yield _gauge("published_timestamp_seconds", "When the inventory was last published.", published)
+
+
+def _gauge(name: str, meaning: str, value: float | None) -> Metric:
+    return _labelled(name, meaning, (), [((), value)])
+
+
+def _labelled(
+    name: str, meaning: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], float | None]]
+) -> Metric:
+    """Make a family of gauges; what is not known is left out."""
+    family = GaugeMetricFamily(f"file_inventory_{name}", meaning, labels=labels)
+    for values, value in samples:
+        if value is not None:
+            family.add_metric(values, value)
+    return family
