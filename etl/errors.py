@@ -22,6 +22,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
@@ -34,11 +35,19 @@ _KEY_SHAPES = re.compile(r"(?i)\b(?:bearer\s+[^\s\"',]+|(?:sk|pk|rk|gsk|xai)-[a-
 
 def blot(text: str, secrets: Iterable[str]) -> str:
     """Blot out the given secrets, however URLs, JSON or Python spell them."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        in_urls = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
-        for spelling in {secret, json.dumps(secret)[1:-1], ascii(secret)[1:-1]} | in_urls:
-            text = text.replace(spelling, REDACTED)
-    return text
+    return _spelled(frozenset(secrets)).sub(REDACTED, text)
+
+
+@lru_cache(maxsize=16)
+def _spelled(secrets: frozenset[str]) -> re.Pattern[str]:
+    """Match every spelling of the secrets, the longest first; nothing where there are none."""
+    spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
+    return re.compile("|".join(map(re.escape, sorted(spellings, key=len, reverse=True))) or r"(?!)")
+
+
+def _spellings(secret: str) -> set[str]:
+    in_urls = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    return {secret, json.dumps(secret)[1:-1], ascii(secret)[1:-1]} | in_urls
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:

@@ -300,33 +300,30 @@ def serve(
     """
     config = load()
     logs.configure(config.log, config.secrets())
-    with (
-        _listening(config.serve) as listener,
-        open_inventory(config) as store,
-        telemetry.telling() as otel,
-        Service(config, load, store) as service,
-        alerts.Alerts(lambda: service.config),
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices,
-    ):
-        for observer in (logs.note, *observers):
+    logging.captureWarnings(capture=True)
+    with _listening(config.serve) as listener, open_inventory(config) as store, telemetry.telling() as otel:
+        service = Service(config, load, store)
+        for observer in (logs.note, lambda event: otel.note(event, service.config.secrets()), *observers):
             service.observe(observer)
-        service.observe(lambda event: otel.note(event, service.config.secrets()))
-        url = _url(listener)
-        store.announce(url)
-        settings = uvicorn.Config(
-            create_app(service),
-            log_config=None,
-            lifespan="off",
-            server_header=False,
-            timeout_graceful_shutdown=ANSWERING,
-        )
+        app = create_app(service)
+        store.announce(_url(listener))
+        with service, alerts.Alerts(lambda: service.config):
+            _answer(service, app, listener)
+    log.info("stopped")
+
+
+def _answer(service: Service, app: ASGIApp, listener: socket.socket) -> None:
+    """Answer until told to stop."""
+    settings = uvicorn.Config(
+        app, log_config=None, lifespan="off", server_header=False, timeout_graceful_shutdown=ANSWERING
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
         server = _Server(settings, service, WatchDog(notices))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.handle_exit)
         signal.signal(signal.SIGHUP, lambda *_: service.ask_reload())
-        log.info("serving", extra={"url": url})
+        log.info("serving", extra={"url": _url(listener)})
         server.run([listener])
-    log.info("stopped")
 
 
 def loading(path: Path, host: str | None = None, port: int | None = None) -> Callable[[], Config]:

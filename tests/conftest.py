@@ -30,6 +30,7 @@ SECONDS_TO_START = 30
 def pytest_addoption(parser: pytest.Parser) -> None:
     asked = os.environ.get("NO_SKIPS") == "1"
     parser.addoption("--no-skips", action="store_true", default=asked, help="a skipped test is a failed test")
+    parser.addoption("--shots", metavar="DIR", help="keep pictures of the pages there")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -127,8 +128,8 @@ class Story:
             return sync(self.config, store, names)
 
 
-@pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """Six days: files come, change and go; one credential fails, one is stale, one is held; some names are hostile."""
     tokens = ("search", "support", "doomed", "refused", "old", "hostile")
     accounts = {token: Account(80, seed=seed) for seed, token in enumerate(tokens)}
@@ -138,8 +139,10 @@ def story(tmp_path: Path) -> Iterator[Story]:
         hostile.files[key] |= {"filename": name}
     for odd, key in zip(ODD_IDS, ids[10:], strict=False):
         hostile.files[odd] = hostile.files.pop(key) | {"id": odd}
-    with Simulator(accounts, page_limit=30) as simulator:
-        story = Story(_configured(simulator, tmp_path), simulator)
+    with Simulator(accounts, page_limit=30) as simulator, pytest.MonkeyPatch.context() as patch:
+        for name in os.environ.keys() - clean(os.environ).keys():
+            patch.delenv(name)
+        story = Story(_configured(simulator, tmp_path_factory.mktemp("story")), simulator)
         story.sync(days_ago=6)
         accounts["search"].add(5)
         accounts["search"].change(7)
@@ -211,7 +214,7 @@ class Keeper:
         return future
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def keeper(story: Story) -> Keeper:
     return Keeper(story.config)
 

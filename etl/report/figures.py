@@ -129,7 +129,7 @@ def history(inventory: Inventory, until: datetime | None = None) -> History:
         return History("day", ())
     step = _step(until - observed["first"])
     sums: dict[datetime, list[Row]] = defaultdict(list)
-    for row in ask(inventory, "history", step=step):
+    for row in ask(inventory, "history", width=STEPS[step] // timedelta(microseconds=1)):
         sums[row["at"]].append(row)
     return History(step, tuple(_cumulated(sums, STEPS[step], max(until, observed["last"]))))
 

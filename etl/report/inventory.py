@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -76,9 +77,50 @@ def open_published(path: str | Path, **limits: str | int) -> Iterator[Inventory]
     Raises:
         StoreError: Nothing has been published there, or it cannot be opened.
     """
-    with _connected(Path(path), **limits) as connection:
+    with _connect(Path(path), **limits) as connection:
         connection.execute(_SANDBOX)
         yield Inventory(connection)
+
+
+class Published:
+    """The published database for many readers at once: one instance of DuckDB for each copy, cursors for readers.
+
+    Only for standing questions: a reader's settings are not locked.
+    """
+
+    def __init__(self, path: Path, **limits: str | int) -> None:
+        self._path = path
+        self._limits = limits
+        self._lock = Lock()
+        self._kept: tuple[tuple[int, int], duckdb.DuckDBPyConnection] | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[Inventory]:
+        """Read the copy that is published now, to the end, whatever is published meanwhile; StoreError without one."""
+        with self._current().cursor() as cursor:
+            cursor.execute("use inventory; set timezone = 'UTC'; set enable_progress_bar = false")
+            yield Inventory(cursor)
+
+    def _current(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            copy = _copy(self._path)
+            if self._kept is None or self._kept[0] != copy:
+                connection = _connect(self._path, **self._limits)
+                connection.execute("set python_enable_replacements = false; set enable_external_access = false")
+                self._kept = copy, connection  # the one before closes with its last reader
+            return self._kept[1]
+
+
+def _copy(path: Path) -> tuple[int, int]:
+    """Tell one published copy from another."""
+    try:
+        status = path.stat()
+    except OSError:
+        raise StoreError(_NOTHING.format(path=path)) from None
+    return status.st_ino, status.st_mtime_ns
+
+
+_NOTHING = "{path}: nothing is published there yet; run: file-inventory sync"
 
 
 def export(path: str | Path, folder: str | Path, kind: str) -> list[Path]:
@@ -86,7 +128,7 @@ def export(path: str | Path, folder: str | Path, kind: str) -> list[Path]:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _connected(Path(path)) as connection:
+        with _connect(Path(path)) as connection:
             connection.execute("set timezone = 'UTC'")
             written = [folder / f"{name}.{kind}" for name in TABLES]
             for name, target in zip(TABLES, written, strict=True):
@@ -110,17 +152,16 @@ def moment(text: str, now: datetime | None = None) -> datetime:
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-@contextmanager
-def _connected(path: Path, **limits: str | int) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connect(path: Path, **limits: str | int) -> duckdb.DuckDBPyConnection:
     if not path.exists():
-        raise StoreError(f"{path}: nothing is published there yet; run: file-inventory sync")
+        raise StoreError(_NOTHING.format(path=path))
     connection = duckdb.connect(config={"temp_directory": f"{path}.tmp", **limits})
-    with connection:
-        try:
-            connection.execute(_ATTACH.format(path=str(path).replace("'", "''")))
-        except duckdb.Error as error:
-            raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
-        yield connection
+    try:
+        connection.execute(_ATTACH.format(path=str(path).replace("'", "''")))
+    except duckdb.Error as error:
+        connection.close()
+        raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
+    return connection
 
 
 def _without_advice(message: str) -> str:

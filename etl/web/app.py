@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
+from etl.report.inventory import Published
 from etl.web import api, files, monitoring, pages
 from etl.web.access import Access
 
@@ -25,6 +26,7 @@ def create_app(control: Control) -> FastAPI:
         redoc_url=None,
     )
     app.state.control = control
+    app.state.published = Published(control.config.store, memory_limit="1GB", threads=2)
     for part in (pages, api, files, monitoring):
         part.install(app, control)
     app.mount("/static", StaticFiles(packages=[("etl.web", "static")]))

@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 
 from etl.config import Config
 from etl.load.store import Outcome, Run
-from etl.report.inventory import Inventory, open_published
+from etl.report.inventory import Inventory
 
 Observer = Callable[[Outcome | Run], None]
 """Told of every listing as it is applied, and of every run once it is published."""
@@ -65,9 +65,9 @@ def control(request: Request) -> Control:
 Controlled = Annotated[Control, Depends(control)]
 
 
-def reader(service: Controlled) -> Iterator[Inventory]:
+def reader(request: Request) -> Iterator[Inventory]:
     """Open the published database for one request; StoreError where nothing is published."""
-    with open_published(service.config.store, memory_limit="1GB", threads=2) as inventory:
+    with request.app.state.published.open() as inventory:
         yield inventory
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shutil
 import time
+from array import array
 from bisect import bisect
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -37,22 +39,21 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 OF_CREDENTIALS = {
-    "credential_active": "1 where the credential is configured; 0, and nothing else, where it once was.",
     "credential_stale": "1 where the last complete listing is older than stale_after, or there is none.",
     "last_attempt_timestamp_seconds": "When the last listing ended, whatever its verdict.",
     "last_complete_timestamp_seconds": "When the last complete listing ended; absent where there is none.",
     "last_listing_duration_seconds": "How long the last listing took.",
-    "files": "Files that are there now.",
-    "known_bytes": "Size of the files whose size is known; absent where it is of none.",
+    "files": "Files that are there now; absent before any were listed.",
+    "known_bytes": "Size of the files whose size is known; absent where none is.",
     "files_of_unknown_size": "Files whose size the provider does not tell.",
     "expiring_files": "Files that expire within alerts.expiring_within, 7 days unless configured.",
     "held_deletions": "Deletions that wait for approve or reject.",
 }
-"""Gauges with one sample for each credential; but for the two that depend on the time, a column has the name."""
+"""Gauges of every configured credential; but for the two that depend on the time, a column has the name."""
 
 OF_TOTALS = {
     "unique_files": "Files of all configured credentials, each counted once however many see it.",
-    "unique_known_bytes": "Size of those whose size is known; absent where it is of none.",
+    "unique_known_bytes": "Size of those whose size is known; absent where none is.",
 }
 
 OF_LISTINGS = {
@@ -63,6 +64,10 @@ OF_LISTINGS = {
     "rejected": ("rejected_records", "Records set aside as unreadable, anew in every listing that has them."),
 }
 """Counters by credential: the field of an outcome that they sum, their name, what they mean."""
+
+STATUSES = ("complete", "partial", "failed", "interrupted")
+TRIGGERS = ("schedule", "api")
+"""Of runs."""
 
 SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 1800, 3600)
 """From a small account to the limit that a listing has by default."""
@@ -98,6 +103,8 @@ class Activity:
         self._listings = counter("listings", "Listings, by verdict.", ["credential", "verdict"])
         self._changes = counter("changes", "Entries of the change log, by kind.", ["credential", "change"])
         self._runs = counter("runs", "Runs, by status and by who asked.", ["status", "trigger"])
+        for labels in product(STATUSES, TRIGGERS):
+            self._runs.labels(*labels)
         self._listing_seconds = histogram("listing_duration_seconds", "How long listings took.")
         self._run_seconds = histogram("run_duration_seconds", "How long runs took.")
         self.keep()
@@ -161,16 +168,16 @@ class Standing(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every gauge; those of the inventory only where one is published."""
+        """Yield every gauge; what only a published inventory tells has no sample without one."""
         config = self._control.config
         reading = self._read(config.store)
-        ready = reading is not None and self._control.alive
-        yield _gauge("ready", "1 where the inventory can be read and the service is alive.", ready)
+        ready = reading is not None and self._control.alive and not self._control.stopping.is_set()
+        yield _gauge("ready", "1 where the inventory can be read, and the service is alive and not stopping.", ready)
         yield from _of_service(self._control)
         yield from _of_store(config.store)
-        if reading:
-            yield from _of_credentials(_current(reading.credentials, config, time.time()))
-            yield from (_gauge(name, meaning, reading.totals[name]) for name, meaning in OF_TOTALS.items())
+        known = reading or Reading((0, 0), [], {})
+        yield from _of_credentials(_current(known.credentials, config, time.time()))
+        yield from (_gauge(name, meaning, known.totals.get(name)) for name, meaning in OF_TOTALS.items())
 
     def _read(self, path: Path) -> Reading | None:
         with self._lock, suppress(OSError, FileInventoryError):
@@ -191,27 +198,28 @@ def _reading(path: Path, copy: tuple[int, int]) -> Reading:
     with open_published(path, memory_limit="1GB", threads=2) as inventory:
         credentials = inventory.ask("metrics_credentials").read_all().to_pylist()
         [totals] = inventory.ask("metrics_totals").read_all().to_pylist()
+    for row in credentials:
+        row["expiries"] = array("d", row["expiries"])  # there may be a million
     return Reading(copy, credentials, totals)
 
 
 def _current(credentials: Iterable[Row], config: Config, now: float) -> list[Row]:
-    """Add what depends on the time; of what is not configured any more, tell only that."""
-    names = {credential.name for credential in config.credentials}
+    """Return what is known of every configured credential, which may be nothing yet, and what depends on the time."""
+    known = {row["credential"]: row for row in credentials}
     return [
-        row | _timed(row, now, config.alerts.expiring_within)
-        if row["credential_active"] and row["credential"] in names
-        else {"credential": row["credential"], "credential_active": False}
-        for row in credentials
+        known.get(credential.name, {"credential": credential.name, "held_deletions": 0})
+        | _timed(known.get(credential.name, {}), credential.stale_after, now, config.alerts.expiring_within)
+        for credential in config.credentials
     ]
 
 
-def _timed(row: Row, now: float, within: float) -> Row:
-    complete, expiries = row["last_complete_timestamp_seconds"], row["expiries"]
-    fresh = complete is not None and complete - CLOCK_WRONG <= now <= complete + row["stale_after"]
-    return {
-        "credential_stale": not fresh,
-        "expiring_files": bisect(expiries, now + within) - bisect(expiries, now),
-    }
+def _timed(row: Row, stale_after: float | None, now: float, within: float) -> Row:
+    complete, expiries = row.get("last_complete_timestamp_seconds"), row.get("expiries")
+    fresh = complete is not None and complete - CLOCK_WRONG <= now <= complete + (stale_after or 0)
+    timed: Row = {"credential_stale": not fresh}
+    if row.get("files") is not None and expiries is not None:
+        timed["expiring_files"] = bisect(expiries, now + within) - bisect(expiries, now)
+    return timed
 
 
 def _of_credentials(rows: Sequence[Row]) -> Iterator[Metric]:

@@ -41,8 +41,8 @@ async def healthz(request: Request) -> State:
 @router.get("/readyz", responses=documented(503))
 def readyz(service: Controlled) -> State:
     """Tell whether the inventory can be asked: something is published, and the service is not stopping."""
-    if not service.alive:
-        raise Refusal(503, "the service is stopping")
+    if service.stopping.is_set():
+        raise Refusal(503, "the service is stopping; ask again when it is back")
     if not service.config.store.exists():
         raise Refusal(503, "nothing is published yet; the first run does it")
     try:
@@ -64,8 +64,10 @@ def metrics(request: Request) -> Response:
     """Return the metrics for Prometheus, as OpenMetrics to those who accept that."""
     measured: Metrics = request.app.state.metrics
     measured.activity.keep()
+    # Not choose_encoder, which fails where a client names a version that is no number.
     if "application/openmetrics-text" in request.headers.get("accept", ""):
-        return _answer(openmetrics.generate_latest(measured.registry), openmetrics.CONTENT_TYPE_LATEST)
+        content = openmetrics.generate_latest(measured.registry)  # type: ignore[no-untyped-call] # of the library
+        return _answer(content, openmetrics.CONTENT_TYPE_LATEST)
     return _answer(generate_latest(measured.registry), CONTENT_TYPE_PLAIN_0_0_4)
 
 

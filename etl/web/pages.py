@@ -151,9 +151,7 @@ def file(request: Request, inventory: Reader, name: str, file_id: str) -> Respon
     """Show all that is known of a file, and all that happened to it."""
     versions = figures.versions(inventory, name, file_id)
     now = figures.ask(inventory, "file", credential=name, file_id=file_id)
-    return page(
-        request, "file.html", versions=versions, now=now[0] if now else None, credential=name, file_id=file_id
-    )
+    return page(request, "file.html", versions=versions, now=now[0] if now else None, credential=name, file_id=file_id)
 
 
 @router.get("/runs")
@@ -309,5 +307,3 @@ def log_out() -> Response:
 def _local(target: str) -> str:
     r"""Return a path of this service; browsers take // and /\\ for other hosts, and drop control characters."""
     return target if re.fullmatch(r"/(?![/\\])[^\x00-\x20\x7f\\]*", target) else "/"
-
-

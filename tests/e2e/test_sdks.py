@@ -46,7 +46,7 @@ def test_an_sdk_lists_every_file_once(client: str, url: str, token: str, account
     listed = json.loads(done.stdout)
     assert len(listed) == 2500
     assert {tuple(file) for file in listed} == {
-        (id, file["created_at"]) for account in accounts.values() for id, file in account.files.items()
+        (key, file["created_at"]) for account in accounts.values() for key, file in account.files.items()
     }
 
 

@@ -30,8 +30,8 @@ def accounts() -> dict[str, Account]:
     made = {name: Account(8, seed=seed, now=NOW) for seed, name in enumerate("abc")}
     for name in "bc":
         made[name].files |= {
-            id: file | {"created_at": file["created_at"] + 7, "filename": f"of {name}"}
-            for id, file in list(made["a"].files.items())[::2]
+            key: file | {"created_at": file["created_at"] + 7, "filename": f"of {name}"}
+            for key, file in list(made["a"].files.items())[::2]
         }
     twin = {"id": "file-same", "created_at": NOW, "bytes": 1, "object": "file", "filename": "x", "purpose": "batch"}
     for account in made.values():
@@ -73,7 +73,7 @@ def keys(files: list[Row]) -> list[tuple[str, str]]:
 
 
 def expected(accounts: dict[str, Account], names: str = "abc") -> set[tuple[str, str]]:
-    return {(name, id) for name in names for id in accounts[name].files}
+    return {(name, key) for name in names for key in accounts[name].files}
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
@@ -110,7 +110,7 @@ def test_filters_narrow_the_list(site: Site, accounts: dict[str, Account]) -> No
     assert listed(**{"label.team": ["a", "b"]}) == expected(accounts, "ab")
     assert listed(**{"label.team": "a", "label.env": "b"}) == set()
     assert listed(purpose="batch") == {
-        (name, id) for name in "abc" for id, file in accounts[name].files.items() if file["purpose"] == "batch"
+        (name, key) for name in "abc" for key, file in accounts[name].files.items() if file["purpose"] == "batch"
     }
     assert listed(as_of="1d") == set()
     assert listed(as_of=datetime.now(UTC).isoformat()) == expected(accounts)
@@ -166,12 +166,12 @@ def test_a_publish_between_two_pages_loses_and_repeats_nothing_that_stays(tmp_pa
                 provider, last = listed[-1]
                 accounts["a"].add(2)
                 if number % 2:  # the file that tells where the next page begins gets a twin, or goes
-                    twin = {"id": last, "created_at": NOW - number * 1_000_000, "filename": "twin"}
+                    twin = {"id": last, "created_at": NOW - number * 1_000_000, "purpose": "batch"}
                     accounts["b" if provider == "a" else "a"]._put([twin])
                 else:
                     accounts[provider].remove(last)
                 run = site.client.post("/api/sync?wait=true", json={}).json()
-                assert run["status"] == "complete", run["listings"]
+                assert run["status"] == "complete", [one["error"] for one in run["listings"]]
     assert len(listed) == len(set(listed))
     assert before & expected(accounts, "ab") <= set(listed)
 

@@ -1,15 +1,14 @@
 -- One row a credential, its columns named as the metrics; what depends on the time is decided when it is asked.
 select
     credentials.name as credential,
-    credentials.active as credential_active,
-    credentials.stale_after,
     epoch(credentials.last_attempt_at) as last_attempt_timestamp_seconds,
     epoch(credentials.last_complete_at) as last_complete_timestamp_seconds,
     listings.status as verdict,
     epoch(listings.finished_at) - epoch(listings.started_at) as last_listing_duration_seconds,
-    coalesce(stored.files, 0) as files,
-    case when stored.files > 0 then stored.bytes else 0 end as known_bytes,
-    coalesce(stored.unknown_sizes, 0) as files_of_unknown_size,
+    case when credentials.last_complete_at is not null then 0 end as none, -- known to be none; else nobody knows
+    coalesce(stored.files, none) as files,
+    case when stored.files > 0 then stored.bytes else none end as known_bytes,
+    coalesce(stored.unknown_sizes, none) as files_of_unknown_size,
     coalesce(stored.expiries, []) as expiries,
     coalesce(held.deletions, 0) as held_deletions
 from credentials
@@ -21,7 +20,7 @@ left join (
         count(*) as files,
         sum(bytes)::bigint as bytes,
         count(*) - count(bytes) as unknown_sizes,
-        list(epoch(expires_at) order by expires_at) filter (expires_at > now()) as expiries
+        list(epoch(expires_at) order by expires_at) filter (expires_at is not null) as expiries
     from files
     group by credential
 ) as stored on stored.credential = credentials.name

@@ -1,6 +1,10 @@
--- What the credentials that are configured hold, a file that several of them see counted once.
+-- What the configured credentials hold, a file that several of them see counted once; NULL where none was ever listed.
 select
-    count(*) as unique_files,
-    case when count(*) > 0 then sum(bytes)::bigint else 0 end as unique_known_bytes
-from unique_files
-where list_has_any(credentials, (select coalesce(list(name), []) from credentials where active));
+    case when files > 0 or listed then files end as unique_files,
+    case when files > 0 then bytes when listed then 0 end as unique_known_bytes
+from (
+    select count(*) as files, sum(bytes)::bigint as bytes
+    from unique_files
+    where list_has_any(credentials, (select coalesce(list(name), []) from credentials where active))
+)
+cross join (select coalesce(bool_or(last_complete_at is not null), false) as listed from credentials where active);
