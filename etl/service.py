@@ -347,8 +347,9 @@ def _listening(serve: Serve) -> socket.socket:
     try:
         return socket.create_server((serve.host, serve.port), family=family)
     except OSError as error:
+        cause = str(error.strerror).split(" (while", maxsplit=1)[0]
         raise ConfigError(
-            f"cannot listen on {serve.host} port {serve.port}: {error.strerror}; set serve.port, or use --port"
+            f"cannot listen on {serve.host} port {serve.port}: {cause}; set serve.port, or use --port"
         ) from None
 
 

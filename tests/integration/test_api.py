@@ -5,7 +5,7 @@ import io
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -92,15 +92,15 @@ def test_a_query_answers_in_other_formats(site: Site, kind: str) -> None:
     answer = site.client.post("/api/query", json={"sql": sql, "format": kind})
     assert answer.headers["content-type"] == api.MEDIA[kind]
     assert (answer.headers["x-row-count"], answer.headers["x-truncated"]) == ("50", "true")
-    read = {
+    readers: dict[str, Callable[[bytes], Any]] = {
         "ndjson": lambda body: [json.loads(line) for line in body.splitlines()],
         "csv": lambda body: [
             {"n": int(n), "text": text} for n, text in (line.split(",") for line in body.decode().splitlines()[1:])
         ],
         "parquet": lambda body: pq.read_table(io.BytesIO(body)).to_pylist(),
         "arrow": lambda body: pa.ipc.open_stream(body).read_all().to_pylist(),
-    }[kind]
-    assert read(answer.content) == [{"n": n, "text": "ü"} for n in range(50)]
+    }
+    assert readers[kind](answer.content) == [{"n": n, "text": "ü"} for n in range(50)]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,14 @@ def test_a_query_that_nobody_waits_for_is_ended(site: Site) -> None:
 
 
 def queries() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "etl.web.query" in child.cmdline()]
+    return [child for child in psutil.Process().children() if asks(child)]
+
+
+def asks(process: psutil.Process) -> bool:
+    try:
+        return "etl.web.query" in process.cmdline()
+    except psutil.Error:  # it has ended by now
+        return False
 
 
 def wait_until(seen: Any) -> None:
@@ -253,7 +260,7 @@ def test_the_log_is_paged_without_gap_while_it_grows(site: Site, account: Accoun
         after = None
         while True:
             asked = {"limit": 7, "order": order, "change": ["baseline", "created"], "after": after}
-            params = {name: value for name, value in asked.items() if value is not None}
+            params: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
             body = site.client.get("/api/changes", params=params).json()
             yield from [row["change_id"] for row in body["data"]]
             if (after := body["next"]) is None:
