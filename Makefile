@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet
 READY := .venv/.ready
 
-.PHONY: help setup demo serve test check bench format lock schema clean
+.PHONY: help setup demo serve test check bench endure format lock schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -55,6 +55,10 @@ check: $(READY) ## lint, format, types, layers, shipped schema
 
 bench: $(READY) ## measure speed and memory, print and keep the figures
 	$(BIN)/python tests/benchmarks/bench.py
+
+endure: $(READY) ## 50 readers for a minute while runs go on; four simulated months
+	$(BIN)/python tests/benchmarks/endurance.py load
+	$(BIN)/python tests/benchmarks/endurance.py soak
 
 format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix

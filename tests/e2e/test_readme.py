@@ -69,6 +69,7 @@ def test_the_configuration_is_valid(tmp_path: Path) -> None:
 
 def test_the_commands_succeed_one_after_the_other(workplace: Path) -> None:
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("file-inventory")]
+    assert commands.pop().split()[:2] == ["file-inventory", "serve"]  # which test_serve.py runs
     assert len(commands) == 7
     assert commands[0].split()[:2] == ["file-inventory", "init"]
     configured = (workplace / "config" / "inventory.yaml").read_text()
