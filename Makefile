@@ -72,5 +72,5 @@ schema: $(READY) ## write the JSON Schema of the configuration
 	$(BIN)/python -m etl.config > config/inventory.schema.json
 
 clean: ## remove all that make made
-	rm -rf .venv .duckdb-* .sdks tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .duckdb-* .sdks tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
 	find etl tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -113,7 +113,14 @@ HOSTILE = {
 }
 """Names that a page must show as they are, and do nothing else with, by what is odd about them."""
 
-ODD_IDS = ("file/with/slashes", "file with spaces", "file?query#fragment", "file-ünïcode-名前", "file%2Fescaped", "a/../b")
+ODD_IDS = (
+    "file/with/slashes",
+    "file with spaces",
+    "file?query#fragment",
+    "file-ünïcode-名前",
+    "file%2Fescaped",
+    "a/../b",
+)
 
 
 @dataclass(frozen=True)

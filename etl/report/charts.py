@@ -33,7 +33,7 @@ BARS = 60
 sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
 """It finds plugins of pygal in a way that Python warns of, and none is used."""
 
-_LABELS = 5
+_LABELS = 4
 _DRAWN = (Change.CREATED, Change.RESTORED, Change.UPDATED, Change.DELETED)
 
 
@@ -93,8 +93,9 @@ def _trend(
         return None
     values = [measure(step) for step in steps]
     labels = _labels(steps, history.step)
-    chart = pygal.Line(fill=True, show_dots=len(values) == 1, **_settings(labels, _ticks(max(values)), told))
-    chart.add(title, values)
+    chart = pygal.Line(show_dots=len(values) == 1, **_settings(labels, _ticks(max(values)), told))
+    chart.add("area", values, fill=True, show_dots=False)
+    chart.add("line", values)
     most = max(range(len(values)), key=values.__getitem__)
     first, last, top = told(values[0]), told(values[-1]), told(values[most])
     summary = f"{last} now, {first} at first ({labels[0]}), at most {top} ({labels[most]})."
@@ -120,8 +121,8 @@ def _settings(labels: Sequence[str], ticks: Sequence[int], told: Callable[[int],
         "js": [],
         "css": [],
         "style": Style(font_family="inherit", label_font_size=12, major_label_font_size=12),
-        "width": 600,
-        "height": 230,
+        "width": 440,
+        "height": 200,
         "margin": 4,
         "margin_right": 24,
         "margin_top": 10,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -82,7 +83,7 @@ def _value(value: Any) -> Markup:
             return escape(instant(value))
         case date():
             return escape(value.isoformat())
-        case int() if not isinstance(value, bool):
+        case int() | Decimal() if not isinstance(value, bool):
             return escape(f"{value:,}")
         case list():
             return escape(", ".join(map(_text, value)))

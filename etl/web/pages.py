@@ -65,30 +65,35 @@ Form = Annotated[dict[str, str], Depends(_form)]
 @router.get("/")
 def dashboard(request: Request, inventory: Reader, since: str = "30d") -> Response:
     """Show what there is, what changed, and what waits for a person."""
-    start = moment(since)
-    shown = figures.overview(inventory, start)
-    history = _history(inventory, version(request)).since(start)
-    latest = figures.latest_changes(inventory, figures.Filter(since=start), 12)
-    return page(
-        request,
-        "dashboard.html",
-        overview=shown,
-        trends=_trends(history),
-        changes=latest,
-        since=since,
-        periods=PERIODS,
-    )
+    shown = _kept((version(request), since, datetime.now(UTC).replace(second=0, microsecond=0)), inventory)
+    return page(request, "dashboard.html", **shown, since=since, periods=PERIODS)
 
 
-def _trends(history: figures.History) -> list[charts.Chart]:
+def _kept(key: tuple[str, str, datetime], inventory: Inventory) -> dict[str, Any]:
+    """Ask once for each copy that is published, period, and minute: what is stale or expires moves with the clock."""
+    if key not in _asked:
+        for old in [old for old in _asked if old[0] != key[0] or old[2] != key[2]]:
+            _asked.pop(old, None)
+        _asked[key] = _asked_now(inventory, key[0], moment(key[1]))
+    return _asked[key]
+
+
+_asked: dict[tuple[str, str, datetime], dict[str, Any]] = {}
+
+
+def _asked_now(inventory: Inventory, published: str, start: datetime) -> dict[str, Any]:
+    history = _history(inventory, published).since(start)
     draw = (charts.files_over_time, charts.bytes_over_time, charts.changes_over_time)
-    return [chart for one in draw if (chart := one(history))]
+    return {
+        "overview": figures.overview(inventory, start),
+        "trends": [chart for one in draw if (chart := one(history))],
+        "changes": figures.latest_changes(inventory, figures.Filter(since=start), 12),
+    }
 
 
 def _history(inventory: Inventory, published: str) -> figures.History:
     """Sum the change log up once for each copy that is published, and once an hour."""
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    key = (published, hour)
+    key = published, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     if key not in _summed:
         _summed.clear()
         _summed[key] = figures.history(inventory)

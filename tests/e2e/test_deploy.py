@@ -231,6 +231,19 @@ def test_every_metric_that_alerts_and_dashboard_ask_for_exists(workplace: Workpl
     assert names <= told
 
 
+def test_prometheus_understands_every_question_of_the_dashboard(tmp_path: Path) -> None:
+    dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked = [expression.replace("$__rate_interval", "5m") for expression in asked]
+    rules = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(asked)]
+    path = tmp_path / "rules.json"
+    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    ran = subprocess.run(
+        [installed("promtool", "prometheus"), "check", "rules", path], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_every_panel_uses_the_data_source_that_is_chosen() -> None:
     dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
     sources = [panel["datasource"] for panel in dashboard["panels"]]
