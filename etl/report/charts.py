@@ -168,7 +168,7 @@ def _bare(root: Element, label: str) -> Element:
     """Leave out what is for scripts, and say in words what the picture shows."""
     for parent in list(root.iter()):
         for child in list(parent):
-            if callable(child.tag) or child.tag in {"defs", "title"} or "overlay" in str(child.get("class")):
+            if callable(child.tag) or child.tag in {"defs", "title"} or "-overlay" in str(child.get("class")):
                 parent.remove(child)
     for bar in root.iter("g"):
         if bar.get("class") == "bar":

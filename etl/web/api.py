@@ -43,6 +43,9 @@ MOST_BYTES = 1_000_000
 MOST_ANSWERED = 100_000_000
 """Bytes of a query's answer, which is made whole before it is sent: so what goes wrong can still be said."""
 
+MOST_WAITING = 50
+"""Queries beside those that run."""
+
 STOPPING = "the service is stopping; ask again when it is back"
 
 
@@ -106,9 +109,12 @@ async def query(question: Question, request: Request, service: Controlled) -> Re
     def end() -> None:
         opened.add_done_callback(lambda of: of.result().end())
 
+    turns: anyio.CapacityLimiter = request.app.state.query_turns
+    if turns.statistics().tasks_waiting >= MOST_WAITING:
+        raise queries.TooManyQueries(f"{MOST_WAITING} queries wait already; ask again in a moment")
     watch = asyncio.create_task(_when_gone(request, end))
     try:
-        return await anyio.to_thread.run_sync(_answer, question, service, opened, abandon_on_cancel=True)
+        return await anyio.to_thread.run_sync(_answer, question, service, opened, abandon_on_cancel=True, limiter=turns)
     finally:
         watch.cancel()
         end()
@@ -449,6 +455,9 @@ class _Bounded:
 
 def install(app: FastAPI, _control: Control) -> None:
     """Add the routes, and the answers to what goes wrong."""
+    app.state.query_turns = anyio.CapacityLimiter(
+        queries.AT_ONCE
+    )  # threads of their own: waiting blocks no other answer
     app.include_router(router)
     app.add_middleware(_Bounded)
     errors.install(app)

@@ -92,7 +92,9 @@ def _refused(request: Request, error: Exception) -> Response:
 def _invalid(request: Request, error: Exception) -> Response:
     """Name every fault; not 422 but 400, as OpenAI answers, and without the values, which may be secret."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    places = [".".join(str(part) for part in fault["loc"][1:]) for fault in error.errors()]
+    places = [
+        ".".join(str(part) for part in fault["loc"][1:] if fault["type"] != "json_invalid") for fault in error.errors()
+    ]
     told = [f"{place or 'the body'}: {_plain(fault)}" for place, fault in zip(places, error.errors(), strict=True)]
     return answer(request, 400, "; ".join(told), places[0] if places and places[0] else None)
 

@@ -54,7 +54,7 @@ class Query:
         command = [sys.executable, "-P", "-m", "etl.web.query"]
         self._process = subprocess.Popen(command, env=kept, stdin=pipe, stdout=pipe, stderr=pipe)  # noqa: S603 - our own
 
-    def query(self, sql: str, **params: Any) -> pa.RecordBatchReader:
+    def query(self, sql: str, /, **params: Any) -> pa.RecordBatchReader:
         """Run one SQL text and stream its result; parameters are what JSON can say.
 
         Raises:

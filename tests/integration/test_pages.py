@@ -208,9 +208,10 @@ def test_a_login_leads_nowhere_else(keeper: Any, browser: TestClient, target: st
     assert browser.get("/runs", follow_redirects=False).status_code == 303
 
 
-def test_before_the_first_run_pages_say_what_to_do(keeper: Any, browser: TestClient, tmp_path: Path) -> None:
+def test_before_the_first_run_pages_say_what_to_do(keeper: Any, tmp_path: Path) -> None:
     keeper.config = keeper.config.model_copy(update={"store": tmp_path / "other.duckdb"})
-    answer = browser.get("/")
+    with TestClient(create_app(keeper), base_url="http://127.0.0.1", headers={"accept": "text/html"}) as client:
+        answer = client.get("/")
     assert answer.status_code == 200
     assert "Nothing is published yet" in answer.text
     assert "The first run starts" in answer.text
