@@ -36,7 +36,7 @@ tests/gateway/node_modules/.ready: tests/gateway/package-lock.json
 demo: $(READY) ## run the main job against the built-in simulator
 	$(BIN)/file-inventory demo
 
-serve: $(READY) ## show the service over three weeks of simulated history
+serve: $(READY) ## show the service over two weeks of simulated history
 	$(BIN)/file-inventory demo --serve --files 8000
 
 test: $(READY) tests/gateway/node_modules/.ready .duckdb-1.4/.ready .duckdb-1.5/.ready .sdks/.ready ## run all tests

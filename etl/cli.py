@@ -236,7 +236,7 @@ def demo(
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the inventory and its configuration.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where --serve listens.")] = 8080,
     *,
-    as_service: Annotated[bool, typer.Option("--serve", help="Run the service over three weeks of history.")] = False,
+    as_service: Annotated[bool, typer.Option("--serve", help="Run the service over two weeks of history.")] = False,
 ) -> None:
     """Run the main job against the built-in simulator: no key needed."""
     from etl.demo import play, serve

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +30,10 @@ PORTKEY_KEY = "pk-demo-portkey"
 SHARES = {"SEARCH": 6, "SUPPORT": 5, "RESEARCH": 4, "FINE_TUNING": 2, "PLATFORM": 2, "LEGACY": 1}
 """Twentieths of the files, by account."""
 
-DAYS = 21
+DAYS = 14
 """Of history that `serve` shows."""
 
-HAPPENED = {16: ("SUPPORT", "unauthorized"), 9: ("RESEARCH", "page2_404"), 4: ("LEGACY", "ignore_after")} | {
+HAPPENED = {11: ("SUPPORT", "unauthorized"), 7: ("RESEARCH", "page2_404"), 4: ("LEGACY", "ignore_after")} | {
     0: ("LEGACY", "short_list")
 }
 """Days ago, whose account, which fault."""
@@ -149,11 +150,11 @@ def play(files: int, keep: Path | None) -> None:
 
 
 def serve(files: int, port: int) -> None:
-    """Serve the inventory of three weeks, and go on: users work, and the service lists, every half minute."""
+    """Serve the inventory of two weeks, and go on: users work, and the service lists, every half minute."""
     from etl import service  # noqa: PLC0415 - slow, seldom needed
     from etl.web.app import create_app  # noqa: PLC0415 - slow, seldom needed
 
-    accounts = {_token(name): _account(name, files) for name in SHARES}
+    accounts = {_token(name): _account(name, files, int(time.time()) - DAYS * DAY) for name in SHARES}
     with (
         tempfile.TemporaryDirectory() as folder,
         Simulator(accounts, page_limit=max(20, files // 100), portkey_api_key=PORTKEY_KEY) as simulator,
@@ -161,9 +162,6 @@ def serve(files: int, port: int) -> None:
         demo = Demo(simulator, Path(folder))
         config = demo.config()
         os.environ |= demo.environment()
-        for account in accounts.values():
-            account.now -= DAYS * DAY
-            account.age(1)
         with open_inventory(config) as store, Progress(DAYS + 1) as progress:
             for day in range(DAYS, -1, -1):
                 demo.happen(day)
@@ -205,8 +203,8 @@ def _say(text: str) -> None:
     console().print(Text(f"\n{text}", "bold"), soft_wrap=True)
 
 
-def _account(name: str, files: int) -> Account:
-    account = Account(files * SHARES[name] // sum(SHARES.values()), seed=sum(name.encode()))
+def _account(name: str, files: int, now: int | None = None) -> Account:
+    account = Account(files * SHARES[name] // sum(SHARES.values()), seed=sum(name.encode()), now=now)
     account.age(1)
     return account
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from etl.report.inventory import open_published
 from etl.web.app import create_app
@@ -62,11 +62,18 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
         assert faults == []
 
 
+def lost(request: Request) -> bool:
+    """Tell a request that failed from one that was given up because the page was left."""
+    return request.failure != "net::ERR_ABORTED"
+
+
 def watched(page: Page, url: str) -> list[str]:
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type in {"error", "warning"} else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("requestfailed", lambda request: faults.append(f"{request.url}: {request.failure}"))
+    page.on(
+        "requestfailed", lambda request: faults.append(f"{request.url}: {request.failure}") if lost(request) else None
+    )
     page.on("request", lambda request: None if request.url.startswith((url, "data:")) else faults.append(request.url))
     page.on("response", lambda response: faults.append(response.url) if response.status >= 400 else None)
     return faults
