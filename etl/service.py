@@ -110,8 +110,8 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """Whether every thread of it is there."""
-        return self._watcher.is_alive() and self._scheduler.running
+        """Whether every thread of it is there, or ends because it was told to stop."""
+        return self.stopping.is_set() or (self._watcher.is_alive() and self._scheduler.running)
 
     def next_run(self) -> datetime | None:
         """Return when the schedule starts the next run; None without a schedule."""

@@ -18,6 +18,7 @@ from etl.web.control import control
 
 NOTICES = {
     "queued": "A run is queued; it starts when nothing else is written, and this page tells when it is published.",
+    "decided": "Something else is being written; your decision is carried out after it.",
     "approved": "The held deletions were carried out.",
     "rejected": "The files whose deletions were held are kept. A listing that lacks them is held again.",
 }

@@ -6,7 +6,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import resources
@@ -20,7 +20,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
-from etl.errors import QueryError
+from etl.errors import QueryError, StoreError
 from etl.report import Format, charts, figures
 from etl.report.inventory import Inventory, moment
 from etl.report.output import write
@@ -37,6 +37,9 @@ ROWS = 50
 
 SHOWN = 1000
 """Rows of a query that a page shows."""
+
+PATIENCE = 10.0
+"""Seconds that a page waits for what is being written."""
 
 MOST_FORM = 100_000
 """Bytes of a form."""
@@ -273,7 +276,13 @@ def reject(service: Controlled, name: str) -> Response:
 
 
 def _decided(decision: Future[int], notice: str) -> Response:
-    decision.result()
+    """Wait a little for a decision to be carried out; a run in hand may take longer."""
+    try:
+        decision.result(PATIENCE)
+    except TimeoutError:
+        return _back("/", "decided")
+    except CancelledError:
+        raise StoreError("the service is stopping; decide again when it is back") from None
     return _back("/", notice)
 
 

@@ -1,8 +1,9 @@
 """The commands as a user types them, and what they leave behind."""
 
 import json
-import multiprocessing
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl import cli
-from etl.load.store import Store
 from etl.simulator import FAULTS, Account, Simulator
 
 Result = tuple[int, str, str]
@@ -173,26 +173,26 @@ def test_reading_before_the_first_run_says_so(run: Run, config: Path) -> None:
         assert "nothing is published there yet; run: file-inventory sync" in err
 
 
-def _hold(path: str, ready: Any, done: Any) -> None:
-    with Store(path):
-        ready.set()
-        done.wait(20)
+HOLD = """
+import sys
+from etl.load.store import Store
+with Store(sys.argv[1]):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_a_second_writer_exits_3_and_names_the_first(run: Run, config: Path, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(str(tmp_path / "data/inventory.duckdb"), ready, done))
-    process.start()
-    try:
-        assert ready.wait(20)
-        for command in (["sync"], ["approve", "direct"], ["reject", "direct"]):
-            status, _, err = run("--config", config, *command)
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "data/inventory.duckdb")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        for name in (["sync"], ["approve", "direct"], ["reject", "direct"]):
+            status, _, err = run("--config", config, *name)
             assert status == 3
             assert f"another writer is at work on {tmp_path}/data: process {process.pid} (" in err
-    finally:
-        done.set()
-        process.join(20)
+        process.stdin.close()
     assert run("--config", config, "sync")[0] == 0
 
 

@@ -4,6 +4,7 @@ import html
 import re
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 
 from etl.config import Config
 from etl.report.inventory import open_published
+from etl.web import pages
 from etl.web.app import create_app
 
 with warnings.catch_warnings():
@@ -226,3 +228,18 @@ def test_a_person_decides(browser: TestClient, story: Any) -> None:
     assert "Approve 70" not in text
     again = browser.post("/credentials/doomed/reject")
     assert "no deletions of doomed are held" in again.text
+
+
+def test_a_decision_during_a_run_is_not_waited_for_for_ever(
+    browser: TestClient, keeper: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: Future[int] = Future()
+    monkeypatch.setattr(pages, "PATIENCE", 0.05)
+    monkeypatch.setattr(keeper, "approve", lambda _name: waiting)
+    answer = browser.post("/credentials/doomed/approve", follow_redirects=False)
+    assert answer.headers["location"] == "/?notice=decided"
+    assert "your decision is carried out after it" in browser.get("/?notice=decided").text
+    waiting.cancel()
+    stopped = browser.post("/credentials/doomed/approve")
+    assert stopped.status_code == 503
+    assert "the service is stopping; decide again when it is back" in stopped.text
