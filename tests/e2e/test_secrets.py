@@ -7,12 +7,14 @@ import re
 import string
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 import duckdb
+import httpx
 import pyarrow.parquet as pq
 import pytest
 
@@ -118,10 +120,12 @@ CONFIG = """
 store: {folder}/inventory.duckdb
 http: {{requests_per_second: 1000, attempts: 1}}
 serve: {{token: "${{SERVE_none}}"}}
+log: {{level: debug, format: json}}
+alerts: {{to: ["json://127.0.0.1:9/${{ALERTS_none}}"]}}
 credentials: {routes}
 """
 
-PLACES = ("DIRECT", "HEADER", "PORTKEY_1", "VIRTUAL", "PORTKEY_2", "BEHIND", "PORTKEY_3", "INLINE", "SERVE")
+PLACES = ("DIRECT", "HEADER", "PORTKEY_1", "VIRTUAL", "PORTKEY_2", "BEHIND", "PORTKEY_3", "INLINE", "SERVE", "ALERTS")
 
 SECRETS = {
     f"{place}_{fault}": f"Zq{number:02}{letter}/r+8W==k{number:02}5RaJd"
@@ -134,6 +138,12 @@ ENVIRONMENT = {
     name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy") and name != "SSL_CERT_FILE"
 } | {"SSL_CERT_DIR": "nowhere"}
 """Nobody is spoken to but 127.0.0.1: no proxy is asked, and no certificates are loaded, which takes long."""
+
+
+ANSWERS = (
+    *("/", "/runs", "/changes", "/sql?q=from+credentials", "/credentials/direct-refuse", "/login", "/openapi.json"),
+    *("/api/status", "/api/runs", "/api/changes", "/v1/files", "/metrics", "/readyz", "/nothing/here"),
+)
 
 
 @dataclass
@@ -164,6 +174,25 @@ class Desk:
         self.printed[f"output of process {number}, {command[3]}"] = done.stdout
         self.printed[f"errors of process {number}, {command[3]}"] = done.stderr
         return done
+
+    def serve(self) -> None:
+        """Run the service over one more run, and see what it answers."""
+        command = [COMMAND, "--config", self.config, "serve", "--port", "0"]
+        log = self.folder / "log of the service"
+        with log.open("w") as sink, subprocess.Popen(command, env=ENVIRONMENT | SECRETS, stderr=sink) as process:
+            try:
+                while not (told := re.search(r'"url": "(http[^"]+)"', log.read_text())) and process.poll() is None:
+                    time.sleep(0.05)
+                assert told, log.read_text()
+                headers = {"authorization": f"Bearer {SECRETS['SERVE_none']}"}
+                with httpx.Client(base_url=told[1], headers=headers, trust_env=False, timeout=60) as client:
+                    assert client.post("/api/sync?wait=true").status_code == 200
+                    for path in ANSWERS:
+                        self.printed[f"answer to {path}"] = client.get(path).text
+                    self.printed["cookie"] = str(client.post("/login", content="token=wrong").headers)
+            finally:
+                process.terminate()
+        assert process.returncode == 0
 
     def found(self) -> dict[str, list[str]]:
         """Every secret that was printed or written, and where."""
@@ -260,6 +289,7 @@ def found(desk: Desk) -> dict[str, list[str]]:
     assert (debug.returncode, "httpx HTTP Request: GET" in debug.stderr) == (0, True)
     worst = [f"{route}-{fault}" for route, fault in CREDENTIALS if fault in {"refuse", "cut_short", "set_aside"}]
     assert json.loads(desk.run("sync", "--json", *worst).stdout)["totals"]["credentials"] == len(worst)
+    desk.serve()
     desk.run("status")
     desk.run("query", "from listings join credentials on name = credential", "--format", "json")
     assert desk.run("changes", "--format", "csv").stdout.count("deleted") >= len(ROUTES)
