@@ -27,7 +27,8 @@ def test_the_wheel_runs_without_the_source_tree(tmp_path: Path) -> None:
     shipped = {path.name for path in (ROOT / "config").glob("*.*")}
     assert {Path(name).name for name in names if name.startswith("etl/shipped/")} == shipped
     assert "etl/py.typed" in names
-    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "etl").rglob("*.sql")}
+    kinds = (".sql", ".html", ".css", ".js", ".svg")
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "etl").rglob("*") if path.suffix in kinds}
     assert sources <= names
     where = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import etl; print(etl.__file__); {DEMO}"
     ran = subprocess.run(
