@@ -177,7 +177,7 @@ class Desk:
 
     def serve(self) -> None:
         """Run the service over one more run, and see what it answers."""
-        command = [COMMAND, "--config", self.config, "serve", "--port", "0"]
+        command = [str(COMMAND), "--config", str(self.config), "serve", "--port", "0"]
         log = self.folder / "log of the service"
         with log.open("w") as sink, subprocess.Popen(command, env=ENVIRONMENT | SECRETS, stderr=sink) as process:
             try:
