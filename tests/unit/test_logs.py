@@ -87,14 +87,14 @@ def to_people(*, terminal: bool = False) -> io.StringIO:
 def test_a_line_for_programs_is_one_json_object() -> None:
     stream = to_programs()
     before = datetime.now(UTC).replace(microsecond=0)
-    logging.getLogger("some.library").warning("%d files", 3, extra={"credential": "acme", "seconds": 1.5, "more": None})
+    logging.getLogger("a.vendor").warning("%d files", 3, extra={"credential": "acme", "seconds": 1.5, "more": None})
     [line] = written(stream)
     time = line.pop("time")
     assert time.endswith("Z")
     assert before <= datetime.fromisoformat(time) <= datetime.now(UTC)
     assert line == {
         "level": "warning",
-        "logger": "some.library",
+        "logger": "a.vendor",
         "event": "3 files",
         "credential": "acme",
         "seconds": 1.5,
@@ -147,7 +147,7 @@ def test_chatty_libraries_are_heard_when_debugging_only(level: str) -> None:
 def test_no_secret_reaches_a_line(stream_of: Any) -> None:
     stream = stream_of()
     logging.getLogger().handlers[1:] = []  # those of pytest fail where a record cannot be rendered
-    log = logging.getLogger("some.library")
+    log = logging.getLogger("a.vendor")
     log.warning("sent %s", SECRET, extra={"url": f"http://x/?k={quote(SECRET, safe='')}", f"by-{SECRET}": 1})
     log.warning("sent", extra={"deep": {SECRET: [SECRET, {"key": f"Bearer {SECRET}"}, Sayer()]}, "sayer": Sayer()})
     log.warning("sent", stack_info=True)
