@@ -68,7 +68,7 @@ class Overview:
     changed: dict[str, int]
     """Changes since `since`, by kind."""
     storage: dict[str, list[Row]]
-    """By provider, purpose, credential, and each label key: name, files, bytes, unknown_sizes, stale_files."""
+    """By provider, purpose, credential, and `label KEY` of each key: name, files, bytes, unknown_sizes, stale_files."""
     credentials: list[Row]
     """The rows of `status`, each with `listings`: the latest, oldest first."""
     held: list[Row]

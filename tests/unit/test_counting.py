@@ -151,8 +151,8 @@ def test_storage_is_shared_out_by_every_way_to_tell_files_apart(stocked: Invento
         "provider": {"openai": (4, 180, 1)},
         "purpose": {"batch": (2, 140, 0), "vision": (2, 40, 1)},
         "credential": {"a": (2, 140, 0), "b": (3, 140, 1)},
-        "team": {"x": (2, 140, 0), "y": (3, 140, 1)},
-        "env": {"prod": (2, 140, 0), None: (3, 140, 1)},
+        "label team": {"x": (2, 140, 0), "y": (3, 140, 1)},
+        "label env": {"prod": (2, 140, 0), None: (3, 140, 1)},
     }
 
 

@@ -49,8 +49,8 @@ def test_storage_is_told_by_whom_and_for_what(overview: figures.Overview, truth:
         purposes[file["purpose"]] += file["bytes"]
         teams[file["account"]] += file["bytes"]
     assert {row["name"]: row["bytes"] for row in overview.storage["purpose"]} == purposes
-    assert {row["name"]: row["bytes"] for row in overview.storage["team"]} == teams
-    env = {row["name"]: row["files"] for row in overview.storage["env"]}
+    assert {row["name"]: row["bytes"] for row in overview.storage["label team"]} == teams
+    env = {row["name"]: row["files"] for row in overview.storage["label env"]}
     assert env == {"prod": len(truth), "dev": sum(file["account"] == "search" for file in truth)}
     credentials = {row["name"]: row["bytes"] for row in overview.storage["credential"]}
     assert credentials["search-prod"] == credentials["search-dev"] == teams["search"]

@@ -22,7 +22,7 @@ named as (
     union all by name
     select 'credential' as kind, unnest(credentials) as name, grouped.* from grouped
     union all by name
-    select labelled.label as kind, labelled.name, grouped.* from grouped join labelled using (credentials)
+    select 'label ' || labelled.label as kind, labelled.name, grouped.* from grouped join labelled using (credentials)
 )
 select
     kind, name, sum(files)::bigint as files, sum(bytes)::bigint as bytes,
