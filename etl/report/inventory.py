@@ -97,18 +97,18 @@ class Published:
     @contextmanager
     def open(self) -> Iterator[Inventory]:
         """Read the copy that is published now, to the end, whatever is published meanwhile; StoreError without one."""
-        with self._current().cursor() as cursor:
+        with self._cursor() as cursor:
             cursor.execute("use inventory; set timezone = 'UTC'; set enable_progress_bar = false")
             yield Inventory(cursor)
 
-    def _current(self) -> duckdb.DuckDBPyConnection:
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
         with self._lock:
             copy = _copy(self._path)
             if self._kept is None or self._kept[0] != copy:
                 connection = _connect(self._path, **self._limits)
                 connection.execute("set python_enable_replacements = false; set enable_external_access = false")
                 self._kept = copy, connection  # the one before closes with its last reader
-            return self._kept[1]
+            return self._kept[1].cursor()
 
 
 def _copy(path: Path) -> tuple[int, int]:
