@@ -126,6 +126,19 @@ def test_each_schedule_keeps_its_own_turns(
     assert {tuple(names) for names in watch.listed()[1:]} == {("often",)}
 
 
+def test_jitter_shifts_the_turns_of_a_schedule(watched: Callable[..., Watch], lab: Lab) -> None:
+    watch = watched(schedule="every 1h", jitter="30m")
+    lab.sync(watch.configs[0])
+    turns = []
+    for _ in range(4):
+        with watch.service() as service:
+            turns.append(service.next_run())
+    completed = lab.rows("select last_complete_at as at from credentials")[0]["at"]
+    shifts = [turn - completed - timedelta(hours=1) for turn in turns if turn]
+    assert len(set(shifts)) == 4
+    assert all(timedelta() <= shift <= timedelta(minutes=30) for shift in shifts)
+
+
 def test_runs_never_overlap_whoever_asks(watched: Callable[..., Watch]) -> None:
     watch = watched("one", "two", "three", schedule="every 50ms", http={"workers": 1, "requests_per_second": 10_000})
     with watch.service() as service:
