@@ -44,6 +44,8 @@ class Inventory:
     """The published database, open for reading."""
 
     connection: duckdb.DuckDBPyConnection
+    copy: tuple[int, int] | None = None
+    """Which of the copies that are published one after another it is, where that is known."""
 
     def query(self, sql: str, /, **params: Any) -> pa.RecordBatchReader:
         """Run SQL and stream its result; raise QueryError if DuckDB refuses it."""
@@ -97,18 +99,19 @@ class Published:
     @contextmanager
     def open(self) -> Iterator[Inventory]:
         """Read the copy that is published now, to the end, whatever is published meanwhile; StoreError without one."""
-        with self._cursor() as cursor:
+        copy, connection = self._current()
+        with connection as cursor:
             cursor.execute("use inventory; set timezone = 'UTC'; set enable_progress_bar = false")
-            yield Inventory(cursor)
+            yield Inventory(cursor, copy)
 
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
+    def _current(self) -> tuple[tuple[int, int], duckdb.DuckDBPyConnection]:
         with self._lock:
             copy = _copy(self._path)
             if self._kept is None or self._kept[0] != copy:
                 connection = _connect(self._path, **self._limits)
                 connection.execute("set python_enable_replacements = false; set enable_external_access = false")
                 self._kept = copy, connection  # the one before closes with its last reader
-            return self._kept[1].cursor()
+            return copy, self._kept[1].cursor()
 
 
 def _copy(path: Path) -> tuple[int, int]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import resources
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from threading import RLock
+from typing import Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import parse_qs, quote
 
 import pyarrow as pa
@@ -28,6 +29,8 @@ from etl.web import access, errors
 from etl.web.control import Control, Controlled, Reader
 from etl.web.html import page, version
 from etl.web.query import limited
+
+T = TypeVar("T")
 
 router = APIRouter(include_in_schema=False)
 
@@ -48,6 +51,7 @@ MOST_FORM = 100_000
 def install(app: FastAPI, _control: Control) -> None:
     """Add the pages, and how errors are shown."""
     errors.install(app)
+    app.state.remembered = Remembered()
     app.include_router(router)
 
 
@@ -65,45 +69,44 @@ async def _form(request: Request) -> dict[str, str]:
 Form = Annotated[dict[str, str], Depends(_form)]
 
 
+class Remembered:
+    """Answers about one published copy, each worked out once however many ask at the same time."""
+
+    MOST = 32
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._copy: object = None
+        self._answers: dict[object, Any] = {}
+
+    def get(self, inventory: Inventory, key: object, work: Callable[[], T]) -> T:
+        """Return the answer for a key, or work it out."""
+        with self._lock:
+            if inventory.copy != self._copy or len(self._answers) > self.MOST:
+                self._copy, self._answers = inventory.copy, {}
+            if key not in self._answers:
+                self._answers[key] = work()
+            return cast("T", self._answers[key])
+
+
 @router.get("/")
 def dashboard(request: Request, inventory: Reader, since: str = "30d") -> Response:
     """Show what there is, what changed, and what waits for a person."""
-    shown = _kept((version(request), since, datetime.now(UTC).replace(second=0, microsecond=0)), inventory)
+    remembered: Remembered = request.app.state.remembered
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)  # what is stale or expires moves with the clock
+    shown = remembered.get(inventory, (since, minute), lambda: _overview(inventory, remembered, moment(since)))
     return page(request, "dashboard.html", **shown, since=since, periods=PERIODS)
 
 
-def _kept(key: tuple[str, str, datetime], inventory: Inventory) -> dict[str, Any]:
-    """Ask once for each copy that is published, period, and minute: what is stale or expires moves with the clock."""
-    if key not in _asked:
-        for old in [old for old in _asked if old[0] != key[0] or old[2] != key[2]]:
-            _asked.pop(old, None)
-        _asked[key] = _asked_now(inventory, key[0], moment(key[1]))
-    return _asked[key]
-
-
-_asked: dict[tuple[str, str, datetime], dict[str, Any]] = {}
-
-
-def _asked_now(inventory: Inventory, published: str, start: datetime) -> dict[str, Any]:
-    history = _history(inventory, published).since(start)
+def _overview(inventory: Inventory, remembered: Remembered, start: datetime) -> dict[str, Any]:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    history = remembered.get(inventory, hour, lambda: figures.history(inventory)).since(start)
     draw = (charts.files_over_time, charts.bytes_over_time, charts.changes_over_time)
     return {
         "overview": figures.overview(inventory, start),
         "trends": [chart for one in draw if (chart := one(history))],
         "changes": figures.latest_changes(inventory, figures.Filter(since=start), 12),
     }
-
-
-def _history(inventory: Inventory, published: str) -> figures.History:
-    """Sum the change log up once for each copy that is published, and once an hour."""
-    key = published, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    if key not in _summed:
-        _summed.clear()
-        _summed[key] = figures.history(inventory)
-    return _summed[key]
-
-
-_summed: dict[tuple[str, datetime], figures.History] = {}
 
 
 @router.get("/published")

@@ -2,10 +2,12 @@
 
 import html
 import re
+import time
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -243,3 +245,20 @@ def test_a_decision_during_a_run_is_not_waited_for_for_ever(
     stopped = browser.post("/credentials/doomed/approve")
     assert stopped.status_code == 503
     assert "the service is stopping; decide again when it is back" in stopped.text
+
+
+def test_an_answer_is_worked_out_once_for_each_copy_however_many_ask() -> None:
+    remembered, worked = pages.Remembered(), []
+
+    def work() -> int:
+        time.sleep(0.02)
+        worked.append(1)
+        return len(worked)
+
+    def ask(copy: int) -> int:
+        inventory: Any = SimpleNamespace(copy=copy)
+        return remembered.get(inventory, "files", work)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, [1] * 20)) == {1}
+        assert set(pool.map(ask, [2] * 20)) == {2}
