@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +66,7 @@ class Load:
         return (
             f"{len(ordered)} answers, {len(self.failed)} failed, median {at[50] * 1000:.0f} ms, p99 {at[99] * 1000:.0f}"
             f" ms, slowest {ordered[-1] * 1000:.0f} ms; {len(self.runs)} runs: {', '.join(sorted(set(self.runs)))}"
+            + "".join(f"\n{failed}" for failed in self.failed[:10])
         )
 
 
@@ -241,13 +242,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--readers", type=int, default=50)
     parser.add_argument("--days", type=int, default=120)
+    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    if given.what == "load":
-        found = load(given.seconds, given.readers)
-        print(found.told(), *found.failed[:10], sep="\n")
-    else:
-        for reading in soak(given.days):
-            print(reading.told())
+    found = [load(given.seconds, given.readers)] if given.what == "load" else soak(given.days)
+    print(json.dumps([asdict(one) for one in found]) if given.json else "\n".join(one.told() for one in found))
 
 
 if __name__ == "__main__":
