@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from etl.errors import ConfigError, FileInventoryError, QueryError, StoreBusy
-from etl.report import Format
+from etl.report import Format, ReportFormat
 from etl.transform.words import Change, Verdict
 
 DONE, TROUBLE, USAGE, BUSY = 0, 1, 2, 3
@@ -186,6 +186,26 @@ def _decided(config: Path, decision: Literal["approve", "reject"], name: str) ->
         from etl import client
 
         return client.decide(busy, load_config(config), decision, name)
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    since: Annotated[str, typer.Option(help="How long ago the period begins (24h, 7d), or a date or time.")] = "7d",
+    kind: Annotated[ReportFormat, typer.Option("--format", "-f", help="How to write it.")] = ReportFormat.HTML,
+    output: Output = None,
+) -> None:
+    """Write the report of a period: one page that needs nothing else, Markdown for a chat, or JSON."""
+    from etl.config import store_path
+    from etl.report.inventory import moment, open_published
+    from etl.report.output import text_sink
+    from etl.report.report import report as ask
+    from etl.report.report import written
+
+    with open_published(store_path(context.obj)) as inventory:
+        told = ask(inventory, moment(since))
+    with text_sink(output) as sink:
+        sink.write(written(told, kind))
 
 
 @app.command()

@@ -47,7 +47,7 @@ def _write(result: pa.RecordBatchReader, kind: Format, output: Path | None) -> N
     if kind in {Format.PARQUET, Format.ARROW}:
         _write_binary(result, kind, output)
         return
-    with _text_sink(output) as sink:
+    with text_sink(output) as sink:
         _write_text(result, kind, sink)
 
 
@@ -182,7 +182,8 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def _text_sink(output: Path | None) -> Iterator[IO[str]]:
+def text_sink(output: Path | None) -> Iterator[IO[str]]:
+    """Open a file for text, or standard output; raise ConfigError where the file cannot be written."""
     if output is None:
         yield sys.stdout
         return

@@ -29,6 +29,6 @@ def create_app(control: Control) -> FastAPI:
     app.state.published = Published(control.config.store, memory_limit="1GB", threads=2)
     for part in (pages, api, files, monitoring):
         part.install(app, control)
-    app.mount("/static", StaticFiles(packages=[("etl.web", "static")]))
+    app.mount("/static", StaticFiles(packages=[("etl.web", "static"), ("etl.report", "static")]))
     app.add_middleware(Access, control=control)
     return app

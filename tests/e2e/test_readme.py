@@ -70,13 +70,13 @@ def test_the_configuration_is_valid(tmp_path: Path) -> None:
 def test_the_commands_succeed_one_after_the_other(workplace: Path) -> None:
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("file-inventory")]
     assert commands.pop().split()[:2] == ["file-inventory", "serve"]  # which test_serve.py runs
-    assert len(commands) == 7
+    assert len(commands) == 8
     assert commands[0].split()[:2] == ["file-inventory", "init"]
     configured = (workplace / "config" / "inventory.yaml").read_text()
     (workplace / "config" / "inventory.yaml").unlink()
     assert run(commands[0]) == 0
     (workplace / "config" / "inventory.yaml").write_text(configured)
-    assert [run(command) for command in commands[1:]] == [0] * 6
+    assert [run(command) for command in commands[1:]] == [0] * 7
 
 
 def test_the_sql_answers(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
