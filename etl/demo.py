@@ -15,9 +15,11 @@ from rich.text import Text
 from etl.config import load_config, shipped
 from etl.errors import ConfigError
 from etl.load.store import Outcome, Run, open_inventory
-from etl.report.inventory import open_published
+from etl.report import ReportFormat
+from etl.report.inventory import moment, open_published
 from etl.report.output import console, write
 from etl.report.progress import Progress
+from etl.report.report import report, written
 from etl.report.status import show_status
 from etl.simulator import FAULTS, Account, Simulator
 from etl.simulator.account import DAY
@@ -146,7 +148,9 @@ def play(files: int, keep: Path | None) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         _tell(Demo(simulator, Path(folder)))
     if keep:
-        _say(f"Kept. Ask on: file-inventory --config {keep / 'inventory.yaml'} query 'from files limit 5'")
+        _say(
+            f"The report: {keep / 'report.html'}. Ask on: file-inventory --config {keep / 'inventory.yaml'} query 'from files limit 5'"
+        )
 
 
 def serve(files: int, port: int) -> None:
@@ -192,6 +196,9 @@ def _tell(demo: Demo) -> None:
             write(inventory.query(sql))
         _say("And how far can each credential be believed?")
         show_status(inventory)
+        told = report(inventory, moment("7d"))
+        _say(told.summary())
+        (demo.folder / "report.html").write_text(written(told, ReportFormat.HTML), encoding="utf-8")
 
 
 def _run(config: Config) -> None:

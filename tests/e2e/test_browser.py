@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -12,7 +13,9 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
-from etl.report.inventory import open_published
+from etl.report import ReportFormat
+from etl.report.inventory import moment, open_published
+from etl.report.report import report, written
 from etl.web.app import create_app
 
 ARGS = (
@@ -194,3 +197,22 @@ def shots(request: pytest.FixtureRequest) -> Any:
     """Keep pictures of the pages where --shots says; nowhere else."""
     folder = request.config.getoption("--shots")
     return lambda page, name: page.screenshot(path=f"{folder}/{name}.png", full_page=True) if folder else None
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_everyone_can_read_the_report_from_a_file(
+    browser: Browser, story: Any, size: Any, shots: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    with open_published(story.config.store) as inventory:
+        path.write_text(written(report(inventory, moment("7d")), ReportFormat.HTML))
+    with browser.new_context(viewport=size, offline=True) as context:
+        page = context.new_page()
+        faults = watched(page, path.as_uri())
+        page.goto(path.as_uri())
+        shots(page, f"report-{size['width']}")
+        serious = [one for one in Axe().run(page).response["violations"] if one["impact"] in {"serious", "critical"}]
+        assert serious == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert len(page.pdf()) > 10_000
+        assert faults == []
