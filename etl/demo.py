@@ -148,9 +148,8 @@ def play(files: int, keep: Path | None) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         _tell(Demo(simulator, Path(folder)))
     if keep:
-        _say(
-            f"The report: {keep / 'report.html'}. Ask on: file-inventory --config {keep / 'inventory.yaml'} query 'from files limit 5'"
-        )
+        _say(f"The report: {keep / 'report.html'}")
+        _say(f"Ask on: file-inventory --config {keep / 'inventory.yaml'} query 'from files limit 5'")
 
 
 def serve(files: int, port: int) -> None:
