@@ -28,9 +28,9 @@ credentials:
 """
 
 
-def eventually(seen: Callable[[], Any]) -> Any:
+def eventually(seen: Callable[[], Any], seconds: float = LONG) -> Any:
     """Return what is seen once it is true."""
-    until = time.monotonic() + LONG
+    until = time.monotonic() + seconds
     while not (found := seen()) and time.monotonic() < until:
         time.sleep(0.02)
     assert found
@@ -268,3 +268,16 @@ def test_a_reader_that_holds_the_database_open_stops_no_run(site: Site) -> None:
         assert site.command("sync").returncode == 0
         assert held.query("select count(*) as n from files").read_all().to_pylist() == [{"n": 2_000}]
     assert site.rows("select count(*) as n from files") == [{"n": 2_005}]
+
+
+def test_the_demonstration_serves_two_weeks_of_history(site: Site) -> None:
+    command = (*COMMAND, "demo", "--serve", "--files", "2000", "--port", "0")
+    with (site.folder / "log").open("a") as log:
+        site.process = subprocess.Popen(command, env=site.env, stdout=log, stderr=log, text=True)
+    url = eventually(lambda: site.said("serving"), 60)[0]["url"]
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        runs = client.get("/api/runs?limit=100").json()["data"]
+        assert len(runs) >= 15
+        assert {run["status"] for run in runs} == {"complete", "partial"}
+        assert "Deletions that wait for a person" in client.get("/").text
+    assert site.stop(signal.SIGINT)[0] == 0
