@@ -74,7 +74,6 @@ class Service:
         self._abandon = Event()
         self._reload_asked = Event()
         self._observers: list[Observer] = []
-        self._ticks: list[Callable[[], None]] = [self._reload_if_changed, self._plan_anew_if_clock_went_back]
         self._sources = self.config.sources()
         self._drift = _drift()
         self._writer = ThreadPoolExecutor(1, "writer")
@@ -134,10 +133,6 @@ class Service:
     def observe(self, observer: Observer) -> None:
         """Tell the observer of every listing as it is applied, and of every run once it is published."""
         self._observers.append(observer)
-
-    def each_tick(self, look: Callable[[], None]) -> None:
-        """Have something looked at about once a second."""
-        self._ticks.append(look)
 
     def ask_reload(self) -> None:
         """Have the configuration read anew; may be called from a signal handler."""
@@ -218,7 +213,7 @@ class Service:
 
     def _watch(self) -> None:
         while not self.stopping.wait(TICK):
-            for look in self._ticks:
+            for look in (self._reload_if_changed, self._plan_anew_if_clock_went_back):
                 with _logged("a look at what changed failed"):
                     look()
 
