@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
@@ -22,12 +22,13 @@ from pydantic import (
     SecretStr,
     TypeAdapter,
     WithJsonSchema,
+    model_validator,
 )
 
-from etl.errors import WrongShape
+from etl.errors import EndNotProven, Refused, WrongShape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from etl.transform.record import Json, Reading
 
@@ -150,6 +151,10 @@ class Credential(Settings):
 
     SCOPE: ClassVar[tuple[str, ...]] = ("type", "base_url", "provider", "purpose")
     """Settings that decide which files a listing may show."""
+    HOLDER: ClassVar[str | None] = None
+    """Who holds the files, where the type says it."""
+    TELLS_PURPOSE: ClassVar[bool] = True
+    """Whether its files have a purpose, so that a listing can keep to one."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Unique; stands in every table.")
     type: str
@@ -164,10 +169,21 @@ class Credential(Settings):
     http: RequestSettings = Field(default_factory=RequestSettings, description="Overrides of http above.")
     brake: Brake = Field(default_factory=Brake, description="Overrides of brake above.")
 
+    @model_validator(mode="after")
+    def _has_purposes(self) -> Self:
+        if self.purpose and not self.TELLS_PURPOSE:
+            raise ValueError(f"{self.HOLDER} tells no purpose of a file; leave purpose out")
+        return self
+
     @property
     def file_provider(self) -> str | None:
         """The provider as far as the configuration tells it."""
-        return self.provider
+        return self.provider or self.HOLDER
+
+    @property
+    def caution(self) -> str | None:
+        """What keeps its listings from ever being complete, in one sentence; None if nothing does."""
+        return None
 
     def secrets(self) -> Iterator[str]:
         """Every secret value in it, for redaction."""
@@ -193,6 +209,10 @@ class Credential(Settings):
         return json.dumps({**scope, "keys": self.fingerprint()})
 
 
+CredentialKind: TypeAlias = type[Credential]
+"""Settings of one type of credential."""
+
+
 class Answer(NamedTuple):
     """One HTTP answer of status 2xx."""
 
@@ -205,6 +225,12 @@ class Page(NamedTuple):
 
     records: list[Json]
     provider: str | None
+    reading: Reading | None = None
+    """What the fields of these records mean, where it is not what the provider's reading says."""
+
+
+Params: TypeAlias = "Mapping[str, str | int]"
+"""Query parameters."""
 
 
 class Get(Protocol):
@@ -222,14 +248,87 @@ class Provider:
     """One listing API. Adding one is a module like its neighbours and a line in the registry."""
 
     type: str
+    settings: CredentialKind
+    """What a credential of this type is configured with."""
     headers: Callable[[Any], dict[str, str]]
-    """The headers that carry the credential, which is one of the provider's own kind."""
-    pages: Callable[[Get, Credential], Iterator[Page]]
+    """The headers that carry the credential, which is one of these settings."""
+    pages: Callable[[Get, Any], Iterator[Page]]
     """Yield every page; returning means that the end was proven, EndNotProven that it was not."""
     reading: Reading
     """What the fields of a record mean."""
     unsupported: Callable[[int, Json], bool] = lambda _status, _body: False
     """Whether this refusal (HTTP status, JSON body) means that no file list exists behind the route."""
+
+
+def bearer(key: SecretStr | None) -> str | None:
+    """Return the value of an Authorization header."""
+    return f"Bearer {key.get_secret_value().removeprefix('Bearer ')}" if key else None
+
+
+def followed(
+    get: Get,
+    path: str,
+    cursor: Callable[[Json], Params | None],
+    *,
+    records: Callable[[Json], list[Json]] | None = None,
+    holder: str | None = None,
+    **params: str | int | None,
+) -> Iterator[Page]:
+    """Read page after page; `cursor` says of a page what to ask for to get the next one, None at the end."""
+    following: Params | None = {}
+    while following is not None:
+        body = get(path, **params, **following).body
+        yield Page((records or listed)(body), holder)
+        following = cursor(body)
+
+
+def whole(get: Get, path: str, *, holder: str | None = None, **params: str | int | None) -> Iterator[Page]:
+    """Read a list that comes whole, in one answer; EndNotProven if it says that there is more."""
+    body = get(path, **params).body
+    yield Page(listed(body), holder)
+    if more(body):
+        raise EndNotProven("the server says that there is more, but its API has no next page to ask for")
+
+
+def first(get: Get, path: str, forms: Sequence[Params], **params: str | int | None) -> tuple[Answer, Params]:
+    """Ask for the first page in the best form that the server takes; return the answer and that form.
+
+    A server may refuse a large limit, or parameters it does not know.
+    """
+    refusal = None
+    for form in forms:
+        try:
+            return get(path, **params, **form), form
+        except Refused as error:
+            refusal = refusal or error
+            if error.status not in {400, 422}:
+                break
+    raise refusal  # type: ignore[misc]  # forms are not empty
+
+
+def more(body: Json) -> bool:
+    """Read `has_more`; a missing one means done."""
+    said = body.get("has_more")
+    if said not in (None, True, False):
+        raise WrongShape(f"has_more is neither true nor false: {ascii(said)[:40]}")
+    return bool(said)
+
+
+def last_id(body: Json) -> str:
+    """Return the id of the last record, as the official SDKs do; `last_id` where that has none."""
+    last = body["data"][-1] if body["data"] else None
+    for cursor in (value(last, "id"), body.get("last_id")):
+        if isinstance(cursor, str) and cursor:
+            return cursor
+    raise EndNotProven("the server says that there is more, but gives no cursor to ask for it")
+
+
+def token(body: Json, key: str) -> str | None:
+    """Read the opaque token of the next page; absent, null and empty mean that there is none."""
+    said = body.get(key)
+    if said is not None and not isinstance(said, str):
+        raise WrongShape(f"{key} is not text: {ascii(said)[:40]}")
+    return said or None
 
 
 def value(record: Json, key: str) -> Json:
@@ -247,11 +346,18 @@ def sent(**headers: str | None) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
 
 
-def listed(body: Json, key: str = "data") -> list[Json]:
-    """Return the records of a page, or raise WrongShape saying what came instead."""
-    if isinstance(body, dict) and isinstance(body.get(key), list) and not body.get("error"):
-        records: list[Json] = body[key]
-        return records
+def listed(body: Json, key: str = "data", beside: Collection[str] | None = None) -> list[Json]:
+    """Return the records of a page, or raise WrongShape saying what came instead.
+
+    With `beside`, the other keys of the envelope, a page without records may lack the key, as in protobuf's JSON:
+    https://protobuf.dev/programming-guides/json/#presence
+    """
+    if isinstance(body, dict) and not body.get("error"):
+        records = body.get(key)
+        if isinstance(records, list):
+            return records
+        if beside is not None and key not in body and body.keys() <= set(beside):
+            return []
     raise WrongShape(f"the answer is not a page of a file list: {described(body)}")
 
 
@@ -272,5 +378,15 @@ def told(body: Json) -> str | None:
     if not isinstance(body, dict):
         return None
     error = body.get("error") or body
-    message = error.get("message") if isinstance(error, dict) else error
+    message = error.get("message") or _detail(error) if isinstance(error, dict) else error
     return message if isinstance(message, str) and message else None
+
+
+def _detail(error: Json) -> Json:
+    """Read `detail` as FastAPI writes it: a sentence, or a list of faults.
+
+    https://fastapi.tiangolo.com/tutorial/handling-errors/
+    """
+    detail = error.get("detail")
+    fault = detail[0] if isinstance(detail, list) and detail else detail
+    return fault.get("msg") if isinstance(fault, dict) else fault

@@ -459,5 +459,5 @@ def test_a_provider_has_a_file_list_unless_it_knows_better() -> None:
     def no_pages(_get: Any, _credential: Credential) -> Iterator[Page]:
         return iter(())
 
-    bare: Callable[[int, Any], bool] = Provider("x", lambda _: {}, no_pages, PROVIDERS["openai"].reading).unsupported
+    bare: Callable[[int, Any], bool] = Provider("x", Credential, lambda _: {}, no_pages, PROVIDERS["openai"].reading).unsupported
     assert bare(500, {"message": "Model is required"}) is False

@@ -1,0 +1,68 @@
+"""Google Gemini (Developer API): the files of a project, which live for 48 hours.
+
+https://ai.google.dev/api/files; google-genai 3.6.1, types.File and files.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from etl.providers.base import Credential, Provider, Secret, Url, followed, listed, secret, sent, token
+from etl.transform.record import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from etl.providers.base import Get, Page, Params
+    from etl.transform.record import Json
+
+
+class GeminiCredential(Credential):
+    """A key of a Google Cloud project."""
+
+    HOLDER: ClassVar = "gemini"
+    TELLS_PURPOSE: ClassVar = False
+
+    type: Literal["gemini"]
+    base_url: Url = "https://generativelanguage.googleapis.com/v1beta"
+    api_key: Secret = Field(description="Sent as x-goog-api-key.")
+
+
+def headers(credential: GeminiCredential) -> dict[str, str]:
+    """Carry the key in a header: in a URL it would end up in logs."""
+    return sent(x_goog_api_key=secret(credential.api_key))
+
+
+def pages(get: Get, credential: Credential) -> Iterator[Page]:
+    """Follow `nextPageToken` until there is none; a page without files may lack the key `files`."""
+    return followed(get, "files", _next, records=_files, holder=credential.file_provider, pageSize=100)
+
+
+def _files(body: Json) -> list[Json]:
+    return listed(body, "files", beside={"nextPageToken"})
+
+
+def _next(body: Json) -> Params | None:
+    page = token(body, "nextPageToken")
+    return {"pageToken": page} if page else None
+
+
+READING = Reading(
+    {
+        "file_id": "name",
+        "filename": "displayName",
+        "bytes": "sizeBytes",
+        "status": "state",
+        "status_details": "error",
+        "mime_type": "mimeType",
+        "created_at": "createTime",
+        "expires_at": "expirationTime",
+    },
+    ignored=frozenset({"uri", "downloadUri"}),
+    records="files",
+)
+"""The id is the whole name, `files/...`, as the API wants it back. Sizes are digits in text. `purpose` is not told."""
+
+GEMINI = Provider("gemini", GeminiCredential, headers, pages, READING)
