@@ -313,12 +313,12 @@ def decode(content: bytes, place: str) -> Json:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return the seconds a server asks to wait: `retry-after-ms`, else `retry-after` as seconds or HTTP date.
+    """Return the seconds a server asks to wait: in milliseconds, else `retry-after` as seconds or HTTP date.
 
     Capped at LONGEST_WAIT; None for what is absent, negative, past or garbage.
-    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after; Azure has a name of its own (azure-core, _utils.py).
     """
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+    for name, scale in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "")
         try:
             seconds = float(value) * scale

@@ -39,7 +39,7 @@ def _probe(credential: Credential, http: Http) -> Probe:
     get = Getter(http, credential.model_copy(update={"http": patient}))
 
     def get_little(path: str, **params: str | int | None) -> Answer:
-        return get(path, **params | ({"limit": 1} if "limit" in params else {}))
+        return get(path, **params | {name: 1 for name in params if name in {"limit", "page_size", "pageSize"}})
 
     provider = PROVIDERS[credential.type]
     try:

@@ -44,18 +44,22 @@ def pages(get: Get, credential: Credential) -> Iterator[Page]:
     Pages shift when a file is deleted or added meanwhile; a total that changes, or is not met, tells of it.
     """
     answer, form = first(get, "files", FIRST_PAGES, purpose=credential.purpose)
-    total, seen, page = _total(answer.body), 0, 0
+    totals: set[int | None] = set()
+    seen = page = 0
     while True:
-        records = listed(answer.body)
+        records, total = listed(answer.body), _total(answer.body)
         yield Page(records, credential.file_provider)
+        totals.add(total)
         seen, page = seen + len(records), page + 1
-        if _total(answer.body) != total:
-            raise EndNotProven("the list changed while it was read: its total is another than on the first page")
-        if seen == total or (not records and total is None):
-            return
-        if not records or (total is not None and seen > total):
-            raise EndNotProven(f"{seen} files came, but the server says that there are {total}")
+        if not records or (total is not None and seen >= total):
+            break
         answer = get("files", purpose=credential.purpose, **form, page=page)
+    if len(totals) > 1 or total not in (None, seen):
+        raise EndNotProven(f"the list changed while it was read: {seen} files came, of {_told(totals)}")
+
+
+def _told(totals: set[int | None]) -> str:
+    return " or ".join(map(str, sorted(total for total in totals if total is not None)))
 
 
 def _total(body: Json) -> int | None:
