@@ -107,10 +107,19 @@ class Desk:
         return sorted(map(self.id_of, self.account.files))
 
 
+@pytest.fixture(scope="module")
+def polyglot() -> Iterator[Simulator]:
+    """One server for all: starting one costs more than most tests."""
+    with Simulator(page_limit=PAGE) as simulator:
+        yield simulator
+
+
 @pytest.fixture
-def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
-    with quickly(), Simulator(page_limit=PAGE) as simulator:
-        yield Desk(simulator, request.param)
+def desk(request: pytest.FixtureRequest, polyglot: Simulator) -> Iterator[Desk]:
+    polyglot.reset()
+    polyglot.accounts.clear()
+    with quickly():
+        yield Desk(polyglot, request.param)
 
 
 every = pytest.mark.parametrize("desk", ALL, indirect=True)
