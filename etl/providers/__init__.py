@@ -40,4 +40,11 @@ if TYPE_CHECKING:
 else:
     AnyCredential = Union[tuple(provider.settings for provider in PROVIDERS.values())]  # noqa: UP007 - made of a tuple
 
-__all__ = ["PROVIDERS", "AnyCredential", "Credential", "Provider"]
+
+def adapter(credential: Credential) -> Provider:
+    """Return the listing API that a credential speaks."""
+    provider = PROVIDERS[credential.type]
+    return provider.behind(credential) or provider
+
+
+__all__ = ["PROVIDERS", "AnyCredential", "Credential", "Provider", "adapter"]

@@ -180,11 +180,6 @@ class Credential(Settings):
         """The provider as far as the configuration tells it."""
         return self.provider or self.HOLDER
 
-    @property
-    def caution(self) -> str | None:
-        """What keeps its listings from ever being complete, in one sentence; None if nothing does."""
-        return None
-
     def secrets(self) -> Iterator[str]:
         """Every secret value in it, for redaction."""
         hidden = [value for name, value in self.headers.items() if SECRETISH.search(name)]
@@ -227,6 +222,8 @@ class Page(NamedTuple):
     provider: str | None
     reading: Reading | None = None
     """What the fields of these records mean, where it is not what the provider's reading says."""
+    doubt: str | None = None
+    """Why the list that this is a page of is never proven to be whole, if so."""
 
 
 Params: TypeAlias = "Mapping[str, str | int]"
@@ -258,6 +255,8 @@ class Provider:
     """What the fields of a record mean."""
     unsupported: Callable[[int, Json], bool] = lambda _status, _body: False
     """Whether this refusal (HTTP status, JSON body) means that no file list exists behind the route."""
+    behind: Callable[[Any], Provider | None] = lambda _credential: None
+    """The listing API that a credential speaks instead, if it is a way to another one."""
 
 
 def bearer(key: SecretStr | None) -> str | None:

@@ -421,6 +421,14 @@ def test_a_throttle_is_waited_for_as_long_as_it_says(
     assert 7 in waited
 
 
+@pytest.mark.parametrize("desk", ["gemini"], indirect=True)
+def test_a_throttle_may_say_in_its_body_how_long_to_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(Http, "pause", lambda _http, seconds: waited.append(seconds))
+    assert said(desk.having(5).fetched(at_first(refuse(429, "Slow down")))) == COMPLETE
+    assert 34 in waited
+
+
 # Records
 
 

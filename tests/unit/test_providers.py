@@ -292,7 +292,7 @@ def test_no_page_is_asked_for_twice() -> None:
         ({"type": "openai", "base_url": GATEWAY}, {}, None),
         ({"type": "openai", "base_url": GATEWAY}, {"x_portkey_provider": "groq"}, "groq"),
         ({"type": "openai", "base_url": GATEWAY, "provider": "mistral"}, {"x_portkey_provider": "groq"}, "mistral"),
-        ({"type": "portkey", "base_url": GATEWAY, "provider": "@slug"}, {"x_portkey_provider": "groq"}, "groq"),
+        ({"type": "portkey", "base_url": GATEWAY, "provider": "@slug"}, {"x_portkey_provider": "azure-ai"}, "azure-ai"),
         ({"type": "portkey", "base_url": GATEWAY, "virtual_key": "v"}, {}, None),
         (
             {"type": "portkey", "base_url": GATEWAY, "provider": "azure-openai", "authorization": CANARY},
