@@ -47,7 +47,7 @@ class AnthropicCredential(Credential):
 
 
 def headers(credential: AnthropicCredential) -> dict[str, str]:
-    """Carry the key in `x-api-key`."""
+    """Carry the key in `x-api-key`; the SDK of 2026-10-21 sends it as a bearer token instead (_client.py)."""
     return sent(
         x_api_key=secret(credential.api_key),
         anthropic_version=credential.version,

@@ -1,6 +1,6 @@
 """Google Gemini (Developer API): the files of a project, which live for 48 hours.
 
-https://ai.google.dev/api/files; google-genai 3.6.1, types.File and files.py.
+https://ai.google.dev/api/files; google-genai 3.6.1, types.File, files.py, and _api_client.py for version and key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class GeminiCredential(Credential):
     TELLS_PURPOSE: ClassVar = False
 
     type: Literal["gemini"]
-    base_url: Url = "https://generativelanguage.googleapis.com/v1beta"
+    base_url: Url = "https://generativelanguage.googleapis.com/v1"
     api_key: Secret = Field(description="Sent as x-goog-api-key.")
 
 

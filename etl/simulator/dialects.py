@@ -55,8 +55,8 @@ class Dialect:
     """Parameter that says how many records a page holds; none where the list comes whole."""
     default: int = MAXIMUM
     maximum: int = MAXIMUM
-    key: str = "authorization"
-    """Header that carries the key."""
+    keys: tuple[str, ...] = ("authorization",)
+    """Headers that may carry the key; the first that comes counts."""
     error: Callable[[int, str], Json] = _openai_error
     """Body of an error."""
 
@@ -274,7 +274,7 @@ DIALECTS: dict[str, Dialect] = {
         _azure,
         cursors=frozenset({"after"}),
         limit="limit",
-        key="api-key",
+        keys=("api-key",),
         error=_azure_error,
     ),
     "anthropic": Dialect(
@@ -284,18 +284,18 @@ DIALECTS: dict[str, Dialect] = {
         limit="limit",
         default=20,
         maximum=1000,
-        key="x-api-key",
+        keys=("x-api-key", "authorization"),
         error=_anthropic_error,
     ),
     "gemini": Dialect(
-        r"/v1beta/files",
+        r"/v1(beta)?/files",
         _gemini,
         "files",
         frozenset({"pageToken"}),
         "pageSize",
         default=10,
         maximum=100,
-        key="x-goog-api-key",
+        keys=("x-goog-api-key",),
         error=_google_error,
     ),
     "mistral": Dialect(

@@ -212,7 +212,8 @@ def _provider(headers: Mapping[str, str]) -> str:
 def _token(headers: Mapping[str, str], dialect: Dialect) -> str | None:
     """Find what names the account in a request."""
     if dialect is not OPENAI:
-        return headers.get(dialect.key, "").removeprefix("Bearer ") or None
+        carried = next((headers[name] for name in dialect.keys if name in headers), "")
+        return carried.removeprefix("Bearer ") or None
     config = _config(headers)
     provider = headers.get("x-portkey-provider", "")
     bearer = headers.get("authorization", "").removeprefix("Bearer ")
