@@ -15,6 +15,7 @@ from etl.providers.base import (
     Provider,
     Secret,
     Url,
+    bearer,
     followed,
     last_id,
     more,
@@ -40,16 +41,18 @@ class AnthropicCredential(Credential):
 
     type: Literal["anthropic"]
     base_url: Url = "https://api.anthropic.com/v1"
-    api_key: Secret = Field(description="Sent as x-api-key.")
+    api_key: Secret = Field(description="Sent as x-api-key, or as Authorization: Bearer since version 2026-10-21.")
     version: HeaderValue = Field("2023-06-01", description="Sent as anthropic-version.")
     beta: HeaderValue | None = Field(None, description="Sent as anthropic-beta, such as files-api-2025-04-14.")
     workspace_id: HeaderValue | None = Field(None, description="Sent as anthropic-workspace-id.")
 
 
 def headers(credential: AnthropicCredential) -> dict[str, str]:
-    """Carry the key in `x-api-key`; the SDK of 2026-10-21 sends it as a bearer token instead (_client.py)."""
+    """Carry the key in `x-api-key`; as a bearer token since version 2026-10-21, as its SDK does (_client.py)."""
+    by_bearer = credential.version >= "2026-10-21"
     return sent(
-        x_api_key=secret(credential.api_key),
+        x_api_key=None if by_bearer else secret(credential.api_key),
+        authorization=bearer(credential.api_key) if by_bearer else None,
         anthropic_version=credential.version,
         anthropic_beta=credential.beta,
         anthropic_workspace_id=credential.workspace_id,

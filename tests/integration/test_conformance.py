@@ -40,6 +40,7 @@ PAGE = 10
 OTHER_FORMS: dict[str, dict[str, Any]] = {
     "azure-openai classic": {"api_version": "2024-10-21"},
     "anthropic beta": {"beta": "files-api-2025-04-14"},
+    "anthropic 2026-10-21": {"version": "2026-10-21"},
     "openrouter openai": {"provider": "openai"},
     "openrouter anthropic": {"provider": "anthropic"},
 }
