@@ -6,6 +6,7 @@ https://github.com/Azure/azure-rest-api-specs (2024-10-21) for the dated ones: n
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -24,8 +25,14 @@ def _endpoint(url: str) -> str:
     return url.removesuffix("/v1").removesuffix("/openai")
 
 
-def _written(value: object) -> object:
-    return value.isoformat() if isinstance(value, date) else value  # YAML reads 2024-10-21 as a date
+_VERSION = r"^(v1|preview|\d{4}-\d{2}-\d{2}(-preview)?)$"
+
+
+def _version(value: object) -> object:
+    written = value.isoformat() if isinstance(value, date) else value  # YAML reads 2024-10-21 as a date
+    if isinstance(written, str) and not re.fullmatch(_VERSION, written):
+        raise ValueError('is not a version; write v1, preview, or a date such as "2024-10-21"')
+    return written
 
 
 class AzureOpenAICredential(Credential):
@@ -38,9 +45,9 @@ class AzureOpenAICredential(Credential):
     base_url: Annotated[Url, AfterValidator(_endpoint)] = Field(
         description="The resource's endpoint: https://NAME.openai.azure.com"
     )
-    api_version: Annotated[str, BeforeValidator(_written)] = Field(
+    api_version: Annotated[str, BeforeValidator(_version)] = Field(
         "v1",
-        pattern=r"^(v1|preview|\d{4}-\d{2}-\d{2}(-preview)?)$",
+        json_schema_extra={"pattern": _VERSION},
         description="v1, preview, or a date such as 2024-10-21 for the classic API.",
     )
     api_key: Secret | None = Field(None, description="Sent as api-key.")

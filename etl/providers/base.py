@@ -269,16 +269,20 @@ def followed(
     path: str,
     cursor: Callable[[Json], Params | None],
     *,
-    records: Callable[[Json], list[Json]] | None = None,
+    key: str = "data",
+    beside: Collection[str] | None = None,
     holder: str | None = None,
     **params: str | int | None,
 ) -> Iterator[Page]:
-    """Read page after page; `cursor` says of a page what to ask for to get the next one, None at the end."""
-    following: Params | None = {}
-    while following is not None:
+    """Read page after page; `cursor` says of a page what to ask for to get the next one, None at the end.
+
+    `key` and `beside` are those of `listed`, but a later page without records proves nothing if it lacks their key.
+    """
+    body = get(path, **params).body
+    yield Page(listed(body, key, beside), holder)
+    while (following := cursor(body)) is not None:
         body = get(path, **params, **following).body
-        yield Page((records or listed)(body), holder)
-        following = cursor(body)
+        yield Page(listed(body, key), holder)
 
 
 def whole(get: Get, path: str, *, holder: str | None = None, **params: str | int | None) -> Iterator[Page]:

@@ -5,11 +5,12 @@ https://docs.fireworks.ai/api-reference/list-datasets; fireworks-ai 1.2.30, reso
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+import re
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from etl.providers.base import Credential, Provider, Secret, Url, bearer, followed, listed, sent, token
+from etl.providers.base import Credential, Provider, Secret, Url, bearer, followed, sent, token
 from etl.transform.record import Reading
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
     from etl.providers.base import Get, Page, Params
     from etl.transform.record import Json
+
+
+def _account(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+        raise ValueError("is not the id of an account, which has letters, digits, dashes and underscores")
+    return value
 
 
 class FireworksCredential(Credential):
@@ -29,7 +36,7 @@ class FireworksCredential(Credential):
     type: Literal["fireworks"]
     base_url: Url = "https://api.fireworks.ai/v1"
     api_key: Secret = Field(description="Sent as Authorization: Bearer.")
-    account_id: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="The account whose datasets are listed.")
+    account_id: Annotated[str, AfterValidator(_account)] = Field(description="The account whose datasets are listed.")
 
 
 def headers(credential: FireworksCredential) -> dict[str, str]:
@@ -38,13 +45,9 @@ def headers(credential: FireworksCredential) -> dict[str, str]:
 
 
 def pages(get: Get, credential: FireworksCredential) -> Iterator[Page]:
-    """Follow `nextPageToken` until there is none; a page without datasets may lack their key."""
-    path = f"accounts/{credential.account_id}/datasets"
-    return followed(get, path, _next, records=_datasets, holder=credential.file_provider, pageSize=200)
-
-
-def _datasets(body: Json) -> list[Json]:
-    return listed(body, "datasets", beside={"nextPageToken", "totalSize"})
+    """Follow `nextPageToken` until there is none; a list without datasets may lack their key."""
+    path, beside = f"accounts/{credential.account_id}/datasets", {"nextPageToken", "totalSize"}
+    return followed(get, path, _next, key="datasets", beside=beside, holder=credential.file_provider, pageSize=200)
 
 
 def _next(body: Json) -> Params | None:

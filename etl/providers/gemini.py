@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from etl.providers.base import Credential, Provider, Secret, Url, followed, listed, secret, sent, token
+from etl.providers.base import Credential, Provider, Secret, Url, followed, secret, sent, token
 from etl.transform.record import Reading
 
 if TYPE_CHECKING:
@@ -36,12 +36,9 @@ def headers(credential: GeminiCredential) -> dict[str, str]:
 
 
 def pages(get: Get, credential: Credential) -> Iterator[Page]:
-    """Follow `nextPageToken` until there is none; a page without files may lack the key `files`."""
-    return followed(get, "files", _next, records=_files, holder=credential.file_provider, pageSize=100)
-
-
-def _files(body: Json) -> list[Json]:
-    return listed(body, "files", beside={"nextPageToken"})
+    """Follow `nextPageToken` until there is none; a list without files lacks the key `files`."""
+    beside = {"nextPageToken"}
+    return followed(get, "files", _next, key="files", beside=beside, holder=credential.file_provider, pageSize=100)
 
 
 def _next(body: Json) -> Params | None:

@@ -212,7 +212,8 @@ def pages(get: Get, credential: PortkeyCredential) -> Iterator[Page]:
         if page.provider in REWRITTEN:
             yield page._replace(reading=REWRITTEN[page.provider], doubt=_doubt(page, route.body) or route.doubt)
             return
-        yield page._replace(doubt=route.doubt)
+        in_own_words = page.provider == "anthropic" and any(value(record, "size_bytes") for record in page.records)
+        yield page._replace(reading=ANTHROPIC.reading if in_own_words else None, doubt=route.doubt)
 
 
 class _Route:

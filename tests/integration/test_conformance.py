@@ -16,6 +16,7 @@ from etl.errors import Refused, Unreachable
 from etl.extract.fetch import fetch
 from etl.extract.http import Http
 from etl.extract.probe import Probe, probe
+from etl.load.store import Outcome
 from etl.providers import PROVIDERS, Provider
 from etl.simulator import FAULTS, Account, Fault, Reply, Request, Simulator
 from etl.simulator.faults import (
@@ -30,8 +31,9 @@ from etl.simulator.faults import (
     records,
 )
 from etl.transform.listing import Listing
+from etl.transform.words import Verdict
 
-from .conftest import HTTP, instant, quickly
+from .conftest import HTTP, Lab, instant, quickly
 
 PAGES = Path(__file__).parents[1] / "pages"
 PAGE = 10
@@ -342,8 +344,8 @@ NO_LISTS: dict[str, Reply] = {
     "web page in JSON": Reply.json({"html-message": "<html>"}),
     "nothing": Reply(204, headers={}),
     "no body": Reply(200, b""),
-    "no JSON": Reply(200, b"upstream connect error"),
     "half an object": Reply(200, b'{"data": [{"id": '),
+    "no JSON": Reply(200, b"upstream connect error"),
 }
 
 
@@ -356,9 +358,9 @@ def test_what_is_no_list_is_never_an_empty_one(desk: Desk, name: str) -> None:
 
 
 @paged
-@pytest.mark.parametrize("name", NO_LISTS)
+@pytest.mark.parametrize("name", [*NO_LISTS, "empty object"])
 def test_what_is_no_list_leaves_the_pages_before_it(desk: Desk, name: str) -> None:
-    listing = desk.fetched(on_page_2(instead(NO_LISTS[name])))
+    listing = desk.fetched(on_page_2(instead(NO_LISTS.get(name, Reply.json({})))))
     assert said(listing) == ("incomplete", "wrong_shape")
     assert len(ids(listing)) == PAGE
 
@@ -545,6 +547,36 @@ def test_a_lone_surrogate_in_a_name_becomes_a_replacement_character(desk: Desk) 
         )
     )
     assert listing.files["filename"].to_pylist() == ["\ufffdx"]
+
+
+# Whole runs
+
+
+def test_runs_over_every_type_log_what_changed_and_nothing_else(polyglot: Simulator, lab: Lab) -> None:
+    polyglot.reset()
+    desks = [Desk(polyglot, name) for name in ALL]
+    account = desks[0].account
+    polyglot.accounts.update((desk.token, account) for desk in desks)
+    names = [name.replace(" ", "-") for name in ALL]
+    config = lab.config(*(desk.settings | {"name": name} for desk, name in zip(desks, names, strict=True)))
+    runs = [lab.sync(config), lab.sync(config)]
+    (added,), (gone,) = account.add(), account.delete()
+    runs.append(lab.sync(config))
+    expected = [(25, 0, 0, 0, 0), (0, 0, 0, 0, 25), (0, 1, 0, 1, 24)]
+    for run, counts in zip(runs, expected, strict=True):
+        for listing in run.listings:
+            assert said_of(listing) == (str(Verdict.COMPLETE), *counts), listing.credential
+    assert added not in account.gone
+    log = {(row["credential"], row["change"], row["file_id"]) for row in lab.published().log()}
+    ids_of = {name: (desk.id_of(added), desk.id_of(gone)) for name, desk in zip(names, desks, strict=True)}
+    assert log == {(name, "created", come) for name, (come, _) in ids_of.items()} | {
+        (name, "deleted", went) for name, (_, went) in ids_of.items()
+    }
+
+
+def said_of(outcome: Outcome) -> tuple[str, int, int, int, int, int]:
+    counts = outcome.baseline, outcome.created, outcome.updated, outcome.deleted, outcome.unchanged
+    return str(outcome.status), *counts
 
 
 # One small page
