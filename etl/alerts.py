@@ -25,13 +25,14 @@ import msgspec
 
 from etl.errors import ConfigError, FileInventoryError, StoreError, redact
 from etl.report.inventory import open_published
-from etl.report.rules import Breach, breaches
+from etl.report.rules import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from etl.config import Config
+    from etl.load.store import RuleResult
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class Message:
 # What holds
 
 
-def conditions(path: Path, config: Config, broken: Iterable[Breach]) -> list[Condition]:
+def conditions(path: Path, config: Config, broken: Iterable[RuleResult]) -> list[Condition]:
     """Read what needs a person from the published database, the most important first.
 
     Raises:
@@ -150,14 +151,15 @@ def _of_credential(row: dict[str, Any], config: Config) -> Iterator[Condition]:
         yield Condition("expiring", name, _RANKS["expiring"], f"{files} soon", text)
 
 
-def _of_rule(breach: Breach) -> Condition:
-    state = "cannot be checked" if breach.offenders is None else "is broken"
-    text = f"rule {breach.rule} ({breach.severity}): {breach.message}"
-    if breach.offenders is not None:
-        more = "; ..." if breach.offenders > len(breach.examples) else ""
-        offenders = f"{breach.offenders:,} {'offender' if breach.offenders == 1 else 'offenders'}"
-        text = f"{text} {offenders}: {'; '.join(breach.examples)}{more}"
-    return Condition("rule", breach.rule, _RANKS[breach.severity], f"rule {breach.rule} {state}", text)
+def _of_rule(result: RuleResult) -> Condition:
+    rank, rule = _RANKS[result.severity], f"rule {result.rule} ({result.severity})"
+    if result.offenders is None:
+        text = f"{rule}: the rule cannot be checked: {result.error}"
+        return Condition("rule", result.rule, rank, f"rule {result.rule} cannot be checked", text)
+    more = "; ..." if result.offenders > len(result.examples) else ""
+    offenders = f"{result.offenders:,} {'offender' if result.offenders == 1 else 'offenders'}"
+    text = f"{rule}: {result.message} {offenders}: {'; '.join(result.examples)}{more}"
+    return Condition("rule", result.rule, rank, f"rule {result.rule} is broken", text)
 
 
 def _time(moment: datetime) -> str:
@@ -395,7 +397,7 @@ class Alerts:
         self._taken: Config | None = None
         self._channels: dict[str, Channel] = {}
         self._holding: list[Condition] | None = None
-        self._broken: list[Breach] = []
+        self._broken: list[RuleResult] = []
         self._seen = _published_at(config().store)
         self._look_at = monotonic() + LOOK
         self._check_at = 0.0
@@ -454,7 +456,7 @@ class Alerts:
         if seen == self._seen and monotonic() < self._look_at:
             return
         if seen != self._seen or monotonic() >= self._check_at:
-            self._broken = breaches(config.store, config, self._stop)
+            self._broken = [one for one in check(config.store, config, self._stop) if one.state != "kept"]
             self._check_at = monotonic() + CHECK
         if not self._stop.is_set():
             self._holding = conditions(config.store, config, self._broken)

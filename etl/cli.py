@@ -34,8 +34,16 @@ class ExportFormat(StrEnum):
     CSV = "csv"
 
 
+class Severity(StrEnum):
+    """How bad it is to break a rule."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
 Formatted = Annotated[Format, typer.Option("--format", "-f", help="How to write the result.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")]
+AsOf = Annotated[str | None, typer.Option(help="As it was known then: how long ago (90m, 7d), or a date or time.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Name = Annotated[str, typer.Argument(help="Name of a credential.")]
 
@@ -119,16 +127,61 @@ def sync(
 def query(
     context: typer.Context,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="DuckDB SQL over the published database.")],
+    as_of: AsOf = None,
     kind: Formatted = Format.TABLE,
     output: Output = None,
 ) -> None:
     """Ask the inventory in SQL; it can only read."""
     from etl.config import store_path
-    from etl.report.inventory import open_published
+    from etl.report.inventory import moment, open_published
     from etl.report.output import write
 
-    with open_published(store_path(context.obj)) as inventory:
+    with open_published(store_path(context.obj), moment(as_of) if as_of else None) as inventory:
         write(inventory.query(sql), kind, output)
+
+
+@app.command()
+def files(
+    context: typer.Context,
+    as_of: AsOf = None,
+    credential: Annotated[str | None, typer.Option(help="Only this credential.")] = None,
+    purpose: Annotated[str | None, typer.Option(help="Only this purpose.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only this in the name, or this id.")] = None,
+    kind: Formatted = Format.TABLE,
+    output: Output = None,
+) -> None:
+    """List the files that are there, or were there at a time."""
+    from etl.config import store_path
+    from etl.report.inventory import moment, open_published
+    from etl.report.output import write
+
+    with open_published(store_path(context.obj), moment(as_of) if as_of else None) as inventory:
+        if credential is not None:
+            inventory.expect_credential(credential)
+        write(inventory.ask("files", credential=credential, purpose=purpose, text=text), kind, output)
+
+
+@app.command()
+def diff(
+    context: typer.Context,
+    since: Annotated[str, typer.Option(help="The earlier time: how long ago (24h, 7d), or a date or time.")] = "24h",
+    until: Annotated[str | None, typer.Option(help="The later time, in the same way; else now.")] = None,
+    credential: Annotated[str | None, typer.Option(help="Only this credential.")] = None,
+    kind: Formatted = Format.TABLE,
+    output: Output = None,
+) -> None:
+    """Show what differs between two times, whatever happened between them."""
+    from datetime import UTC, datetime
+
+    from etl.config import store_path
+    from etl.report.inventory import moment, open_published
+    from etl.report.output import write
+
+    later = moment(until) if until else datetime.now(UTC)
+    with open_published(store_path(context.obj)) as inventory:
+        if credential is not None:
+            inventory.expect_credential(credential)
+        write(inventory.ask("diff", since=moment(since), until=later, credential=credential), kind, output)
 
 
 @app.command()
@@ -164,6 +217,41 @@ def status(context: typer.Context, *, as_json: Json = False) -> None:
 
 
 @app.command()
+def rules(
+    context: typer.Context,
+    severity: Annotated[Severity, typer.Option(help="Exit with 1 only for rules of this severity, or a worse one.")] = (
+        Severity.WARNING
+    ),
+    *,
+    as_json: Json = False,
+) -> None:
+    """Check the rules of the configuration, now, on what is published; no secret is needed."""
+    from etl.config import load_config
+    from etl.report.rules import check
+    from etl.report.status import show_rules
+
+    config = load_config(context.obj, secrets=False)
+    results = check(config.store, config)
+    show_rules(results, as_json=as_json)
+    wanted = {Severity.CRITICAL, severity}
+    raise typer.Exit(TROUBLE if any(one.state != "kept" and one.severity in wanted for one in results) else DONE)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    rule: Annotated[str, typer.Option(help="Name of a rule whose query returns credential and file_id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Made if need be.")] = Path(),
+) -> None:
+    """Write what breaks a rule as a list to review, and a script to delete it whose calls are commented out."""
+    from etl.config import load_config
+    from etl.report.plan import plan as write_plan
+
+    files, listed, script = write_plan(load_config(context.obj, secrets=False), rule, output)
+    typer.echo(f"{files:,} files: review {listed}, then uncomment in {script} what is to go; nothing was deleted")
+
+
+@app.command()
 def approve(context: typer.Context, name: Name) -> None:
     """Carry out the held deletions of a credential."""
     typer.echo(f"{name}: {_decided(context.obj, 'approve', name)} deletions carried out")
@@ -194,6 +282,7 @@ def report(
     since: Annotated[str, typer.Option(help="How long ago the period begins (24h, 7d), or a date or time.")] = "7d",
     kind: Annotated[ReportFormat, typer.Option("--format", "-f", help="How to write it.")] = ReportFormat.HTML,
     output: Output = None,
+    as_of: AsOf = None,
 ) -> None:
     """Write the report of a period: one page that needs nothing else, Markdown for a chat, or JSON."""
     from etl.config import store_path
@@ -202,8 +291,9 @@ def report(
     from etl.report.report import report as ask
     from etl.report.report import written
 
-    with open_published(store_path(context.obj)) as inventory:
-        told = ask(inventory, moment(since))
+    until = moment(as_of) if as_of else None
+    with open_published(store_path(context.obj), until) as inventory:
+        told = ask(inventory, moment(since, until), until)
     with text_sink(output) as sink:
         sink.write(written(told, kind))
 

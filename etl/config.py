@@ -18,7 +18,17 @@ from ruamel.yaml.error import YAMLError
 
 from etl.errors import ConfigError, blot, nearest
 from etl.providers import PROVIDERS, AnyCredential
-from etl.providers.base import Brake, Credential, Duration, RequestSettings, Schedule, Secret, Settings
+from etl.providers.base import (
+    QUOTAS,
+    Brake,
+    Credential,
+    Duration,
+    Quota,
+    RequestSettings,
+    Schedule,
+    Secret,
+    Settings,
+)
 from etl.references import Location, References
 
 if TYPE_CHECKING:
@@ -105,6 +115,10 @@ def _zone(value: str) -> str:
     return value
 
 
+def _allowed(credential: Credential) -> Quota:
+    return QUOTAS.get(credential.file_provider or "", Quota())
+
+
 class Config(Settings):
     """Everything the operator decides."""
 
@@ -151,6 +165,7 @@ class Config(Settings):
                     "stale_after": credential.stale_after or self.stale_after,
                     "http": RequestSettings(**shared | credential.http.model_dump(exclude_unset=True)),
                     "brake": self.brake.model_copy(update=credential.brake.model_dump(exclude_unset=True)),
+                    "quota": _allowed(credential).model_copy(update=credential.quota.model_dump(exclude_unset=True)),
                 }
             )
             for credential in self.credentials
@@ -178,13 +193,23 @@ class Config(Settings):
             raise ConfigError(f"no credential is named {name}{nearest(name, names)}")
         return self.credentials[names.index(name)]
 
+    def rule(self, name: str) -> Rule:
+        """Return the rule of that name, or raise ConfigError with the nearest name."""
+        names = [rule.name for rule in self.rules]
+        if name not in names:
+            raise ConfigError(f"no rule is named {name}{nearest(name, names) if names else '; none is configured'}")
+        return self.rules[names.index(name)]
 
-def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Config:
+
+def load_config(
+    path: str | Path | None = None, *, env: Mapping[str, str] | None = None, secrets: bool = True
+) -> Config:
     """Read and check a configuration file.
 
     Args:
         path: The file; else `$FILE_INVENTORY_CONFIG`, else `config/inventory.yaml`.
         env: Where `${NAME}` is looked up; the process environment by default.
+        secrets: Whether to read secrets; else they stay references, for those who send nothing.
 
     Raises:
         ConfigError: With one line for each fault.
@@ -192,7 +217,7 @@ def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None
     env = os.environ if env is None else env
     path = _found(path, env)
     raw = _read(path)
-    references = References(env)
+    references = References(env, secrets)
     faults = references.faults
     try:
         config = Config.model_validate(references.resolve(raw))

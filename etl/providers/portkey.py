@@ -137,4 +137,4 @@ def unsupported(status: int, body: Json) -> bool:
     return status == 500 and ("listFiles is not supported" in message or message == "Model is required")  # noqa: PLR2004
 
 
-PORTKEY = Provider("portkey", headers, pages, READING, unsupported)
+PORTKEY = Provider("portkey", headers, pages, READING, unsupported=unsupported)

@@ -207,6 +207,8 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "scope": json.dumps(scope | {"provider": "acme-cloud", "keys": key_print(TOKEN)}),
             "last_attempt_at": at["acme"],
             "last_complete_at": at["acme"],
+            "quota_files": None,
+            "quota_bytes": None,
         },
         {
             "name": "keyless",
@@ -220,6 +222,8 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "scope": None,
             "last_attempt_at": at["keyless"],
             "last_complete_at": None,
+            "quota_files": None,
+            "quota_bytes": None,
         },
         {
             "name": "plain",
@@ -233,6 +237,8 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "scope": json.dumps(scope | {"keys": key_print(TOKEN)}),
             "last_attempt_at": at["plain"],
             "last_complete_at": plain_before,
+            "quota_files": None,
+            "quota_bytes": None,
         },
     ]
 
