@@ -34,7 +34,8 @@ tests/gateway/node_modules/.ready: tests/gateway/package-lock.json
 	touch $@
 
 demo: $(READY) ## run the main job against the built-in simulator
-	$(BIN)/file-inventory demo
+	rm -rf data/demo
+	$(BIN)/file-inventory demo --keep data/demo
 
 serve: $(READY) ## show the service over two weeks of simulated history
 	$(BIN)/file-inventory demo --serve --files 8000

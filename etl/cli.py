@@ -8,13 +8,16 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from etl.errors import ConfigError, FileInventoryError, QueryError, StoreBusy
 from etl.report import Format, ReportFormat
 from etl.transform.words import Change, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DONE, TROUBLE, USAGE, BUSY = 0, 1, 2, 3
 """Exit statuses."""
@@ -283,8 +286,17 @@ def report(
     kind: Annotated[ReportFormat, typer.Option("--format", "-f", help="How to write it.")] = ReportFormat.HTML,
     output: Output = None,
     as_of: AsOf = None,
+    *,
+    send: Annotated[bool, typer.Option("--send", help="Send it to alerts.to instead, as the service would.")] = False,
 ) -> None:
     """Write the report of a period: one page that needs nothing else, Markdown for a chat, or JSON."""
+    if send:
+        from threading import Event
+
+        from etl import alerts
+        from etl.config import load_config
+
+        _tell_channels(alerts.send_report(load_config(context.obj), Event()))
     from etl.config import store_path
     from etl.report.inventory import moment, open_published
     from etl.report.output import text_sink
@@ -305,12 +317,16 @@ def export(
     kind: Annotated[
         ExportFormat, typer.Option("--format", "-f", help="How to write the tables.")
     ] = ExportFormat.PARQUET,
+    *,
+    partitioned: Annotated[
+        bool, typer.Option("--partitioned", help="Files, changes and listings by credential and month, as Hive does.")
+    ] = False,
 ) -> None:
     """Write every table into a folder."""
     from etl.config import store_path
     from etl.report.inventory import export as export_tables
 
-    for path in export_tables(store_path(context.obj), folder, kind):
+    for path in export_tables(store_path(context.obj), folder, kind, partitioned=partitioned):
         typer.echo(path)
 
 
@@ -333,8 +349,12 @@ def test_alerts(context: typer.Context) -> None:
     from etl import alerts
     from etl.config import load_config
 
+    _tell_channels(alerts.test(load_config(context.obj)))
+
+
+def _tell_channels(sent: Iterable[tuple[str, str | None]]) -> NoReturn:
     failed = False
-    for channel, trouble in alerts.test(load_config(context.obj)):
+    for channel, trouble in sent:
         failed |= trouble is not None
         typer.echo(f"FAILED  {channel}: {trouble}" if trouble else f"ok      {channel}")
     raise typer.Exit(TROUBLE if failed else DONE)

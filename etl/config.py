@@ -98,6 +98,16 @@ class Alerts(Settings):
     expiring_within: Duration = Field(604800.0, description="Tell of files that expire so soon.", examples=["7d"])
 
 
+class ReportSettings(Settings):
+    """The report that the service sends to the channels of alerts.to."""
+
+    schedule: Schedule | None = Field(None, description="When it is sent; never unless set.", examples=["0 8 * * 1"])
+    since: Duration = Field(604800.0, description="How long the period is that it tells of.", examples=["7d"])
+    format: Literal["html", "md"] = Field(
+        "html", description="html: the summary, with the page attached; md: all of it in the message."
+    )
+
+
 class Rule(Settings):
     """A check in SQL: what it returns breaks the rule."""
 
@@ -143,6 +153,7 @@ class Config(Settings):
     serve: Serve = Field(default_factory=Serve)
     log: Log = Field(default_factory=Log)
     alerts: Alerts = Field(default_factory=Alerts)
+    report: ReportSettings = Field(default_factory=ReportSettings)
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")
@@ -153,6 +164,12 @@ class Config(Settings):
             counts = Counter(one.name for one in named)
             if twice := [name for name, count in counts.items() if count > 1]:
                 raise ValueError(f"two {kind} have the name {', '.join(twice)}: give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def _reports_have_readers(self) -> Self:
+        if self.report.schedule and not self.alerts.to:
+            raise ValueError("report: has a schedule, but alerts.to names no channel to send it to")
         return self
 
     @model_validator(mode="after")

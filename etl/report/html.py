@@ -94,7 +94,7 @@ def _number(value: int | None) -> str:
 
 
 def _more(value: int) -> str:
-    return f"{value:+,}" if value else "0"
+    return f"{value:+,}".replace("-", "\N{MINUS SIGN}") if value else "0"
 
 
 def _more_size(value: int) -> Markup:

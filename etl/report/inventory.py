@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -155,20 +156,58 @@ def _copy(path: Path) -> tuple[int, int]:
 _NOTHING = "{path}: nothing is published there yet; run: file-inventory sync"
 
 
-def export(path: str | Path, folder: str | Path, kind: str) -> list[Path]:
-    """Write every table of the published database into a folder, as parquet or csv; return the files."""
+MONTHS = {"files": "created_at", "file_changes": "observed_at", "listings": "started_at"}
+"""Tables that may be exported by credential and month, and the month of what."""
+
+
+def export(path: str | Path, folder: str | Path, kind: str, *, partitioned: bool = False) -> list[Path]:
+    """Write every table of the published database into a folder.
+
+    Args:
+        path: The published database.
+        folder: Made if need be; each table in it is replaced once it is written whole.
+        kind: parquet or csv.
+        partitioned: Write the tables that grow as `TABLE/credential=NAME/month=2026-11/*`, as Hive does; a month that
+            is not known is `unknown`.
+
+    Returns:
+        The files and folders written.
+
+    Raises:
+        StoreError: Nothing is published, or the folder cannot be written to.
+    """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _connect(Path(path)) as connection:
             connection.execute("set timezone = 'UTC'")
-            written = [folder / f"{name}.{kind}" for name in TABLES]
-            for name, target in zip(TABLES, written, strict=True):
-                table = connection.table(name)
-                table.write_parquet(str(target)) if kind == "parquet" else table.write_csv(str(target))
+            return [_export(connection.table(name), name, folder, kind, partitioned=partitioned) for name in TABLES]
     except (OSError, duckdb.IOException) as error:
         raise StoreError(f"{folder}: cannot be written to: {error}") from None
-    return written
+
+
+def _export(table: duckdb.DuckDBPyRelation, name: str, folder: Path, kind: str, *, partitioned: bool) -> Path:
+    partitioned = partitioned and name in MONTHS
+    if partitioned:
+        table = table.project(f"*, coalesce(strftime({MONTHS[name]}, '%Y-%m'), 'unknown') as month")
+    columns = ["credential", "month"] if partitioned else None
+    target = folder / (name if partitioned else f"{name}.{kind}")
+    fresh = folder / f".{target.name}.fresh"
+    _remove(fresh)
+    try:
+        write = table.write_parquet if kind == "parquet" else table.write_csv
+        write(str(fresh), partition_by=columns, write_partition_columns=partitioned or None)
+        _remove(target)
+        fresh.replace(target)
+    finally:
+        _remove(fresh)
+    return target
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def moment(text: str, now: datetime | None = None) -> datetime:
