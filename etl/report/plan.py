@@ -131,4 +131,4 @@ def _quoted(text: str) -> str:
     """Quote text for a shell, but for the references in it: these the shell replaces by what they name."""
     literal = re.sub(r'([\\"`$])', r"\\\1", text)
     literal = re.sub(r"\\(\$\{[A-Za-z_][A-Za-z0-9_]*\})", r"\1", literal)
-    return '"' + re.sub(r"file:(\S+)", lambda match: f"$(cat {shlex.quote(match[1])})", literal) + '"'
+    return '"' + re.sub(r"(?<!\w)file:([^\"\\]+)", lambda match: f"$(cat {shlex.quote(match[1])})", literal) + '"'
