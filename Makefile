@@ -28,7 +28,7 @@ tests/gateway/node_modules/.ready: tests/gateway/package-lock.json
 
 .%/.ready: tests/%.txt
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python $(PIP) install --require-hashes -r $<
+	$(@D)/bin/python $(PIP) install --no-deps --require-hashes -r $<
 	touch $@
 
 demo: $(READY) ## run the main job against the built-in simulator
@@ -66,9 +66,9 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-vers
 lock: $(READY) ## resolve the dependencies anew
 	$(BIN)/python $(PIP) install uv
 	$(LOCK) pyproject.toml --extra otel --group dev -o requirements.lock
-	$(LOCK) --no-strip-extras tests/recipes.in pyproject.toml -o tests/recipes.txt
-	$(LOCK) --no-strip-extras tests/recipes-airflow.in pyproject.toml -o tests/recipes-airflow.txt
-	$(LOCK) --no-strip-extras tests/recipes-superset.in -o tests/recipes-superset.txt
+	$(LOCK) tests/recipes.in pyproject.toml -o tests/recipes.txt
+	$(LOCK) tests/recipes-airflow.in pyproject.toml -o tests/recipes-airflow.txt
+	$(LOCK) tests/recipes-superset.in -o tests/recipes-superset.txt
 
 schema: $(READY) ## write the JSON Schema of the configuration
 	$(BIN)/python -m etl.config > config/inventory.schema.json

@@ -1,4 +1,4 @@
-"""Airflow: one run of File Inventory an hour; the task fails unless every listing was complete."""
+"""Airflow: one run of File Inventory an hour. The task fails unless every listing was complete."""
 
 from datetime import UTC, datetime
 
@@ -7,22 +7,23 @@ from airflow.sdk import dag, task
 from etl import load_config, open_inventory, sync
 
 
+@task
+def list_files() -> dict[str, int]:
+    """List every credential of the configuration that $FILE_INVENTORY_CONFIG names."""
+    config = load_config()
+    with open_inventory(config) as store:
+        run = sync(config, store, trigger="schedule")
+    if run.status != "complete":
+        wrong = (one for one in run.listings if one.status != "complete")
+        told = "; ".join(f"{one.credential}: {one.status}, {one.error or one.reason}" for one in wrong)
+        raise RuntimeError(f"the run is {run.status}: {told}")
+    return run.totals
+
+
 @dag(schedule="@hourly", start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False, max_active_runs=1)
 def file_inventory() -> None:
     """Keep the inventory."""
-
-    @task
-    def listed() -> dict[str, int]:
-        """List every credential that $FILE_INVENTORY_CONFIG names."""
-        config = load_config()
-        with open_inventory(config) as store:
-            run = sync(config, store, trigger="schedule")
-        if run.status != "complete":
-            wrong = [f"{one.credential} {one.status}: {one.error or one.reason}" for one in run.listings]
-            raise RuntimeError("; ".join(wrong))
-        return run.totals
-
-    listed()
+    list_files()
 
 
 inventory = file_inventory()

@@ -1,10 +1,6 @@
--- What each team stores, by purpose.
-select
-    credentials.labels ->> 'team' as team,
-    files.purpose,
-    count(*) as files,
-    sum(files.bytes) as bytes
-from {{ source('file_inventory', 'files') }} as files
-join {{ source('file_inventory', 'credentials') }} as credentials on credentials.name = files.credential
-where credentials.active
+-- what fills our quota, by team and purpose?
+select labels ->> 'team' as team, purpose, count(*) as files, sum(bytes) as bytes
+from {{ source('file_inventory', 'files') }}
+join {{ source('file_inventory', 'credentials') }} on name = credential
+where active
 group by all
