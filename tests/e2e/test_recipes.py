@@ -17,8 +17,7 @@ import httpx
 import pytest
 
 from etl.report.inventory import open_published
-from etl.simulator import FAULTS, Account, Simulator
-from tests.conftest import Story
+from etl.simulator import Account, Simulator
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "config/recipes"
@@ -66,7 +65,7 @@ def told(rows: Rows) -> list[tuple[str, ...]]:
 
 
 @pytest.fixture
-def workplace(story: Story, tmp_path: Path) -> Path:
+def workplace(story: Any, tmp_path: Path) -> Path:
     """A folder with a copy of a published inventory in `data`."""
     (tmp_path / "data").mkdir()
     shutil.copy(story.config.store, tmp_path / "data/inventory.duckdb")
@@ -124,7 +123,7 @@ def test_every_example_of_the_guide_is_run() -> None:
     assert found == ["sh", "python", "python", "sh", "text", "python", "json"]
 
 
-def test_a_process_sees_news_once_it_has_closed_all_its_connections(story: Story) -> None:
+def test_a_process_sees_news_once_it_has_closed_all_its_connections(story: Any) -> None:
     store = str(story.config.store)
     runs = "select count(*) from runs"
     with duckdb.connect(store, read_only=True) as before:
@@ -238,86 +237,84 @@ def test_sqlalchemy_with_what_superset_brings(workplace: Path, run: Run) -> None
 # Writers
 
 
-class Task:
-    """What a scheduler runs, and the provider of two accounts that it lists."""
-
-    def __init__(self, folder: Path, simulator: Simulator, variables: dict[str, str]) -> None:
-        self.store = folder / "data/inventory.duckdb"
-        self.simulator = simulator
-        self.variables = variables
-        self.files = {name: account.files.keys() for name, account in simulator.accounts.items()}
-
-    def held(self) -> set[str]:
-        return {name for (name,) in ask(self.store, "select file_id from files")}
-
-    def runs(self) -> Rows:
-        return ask(self.store, 'select status, "trigger" from runs order by started_at')
+@pytest.fixture
+def provider(tmp_path: Path) -> Iterator[Simulator]:
+    """Two accounts, and a configuration that names them."""
+    with Simulator({"sk-acme": Account(30, seed=1), "sk-other": Account(20, seed=2)}) as simulator:
+        (tmp_path / "inventory.yaml").write_text(CONFIG.format(folder=tmp_path, url=simulator.url))
+        yield simulator
 
 
 @pytest.fixture
-def task(tmp_path: Path, product: Path) -> Iterator[Task]:
-    with Simulator({"sk-acme": Account(30, seed=1), "sk-other": Account(20, seed=2)}) as simulator:
-        config = tmp_path / "inventory.yaml"
-        config.write_text(CONFIG.format(folder=tmp_path, url=simulator.url))
-        keys = {"ACME_KEY": "sk-acme", "OTHER_KEY": "sk-other"}
-        variables = {"FILE_INVENTORY_CONFIG": str(config), "PYTHONPATH": str(product), **keys}
-        yield Task(tmp_path, simulator, variables)
+def variables(provider: Simulator, tmp_path: Path, product: Path) -> dict[str, str]:
+    """What a task finds in its environment."""
+    assert provider.accounts
+    config = str(tmp_path / "inventory.yaml")
+    return {"FILE_INVENTORY_CONFIG": config, "PYTHONPATH": str(product), "ACME_KEY": "sk-acme"}
+
+
+def expect_a_partial_run_and_a_complete_one(store: Path, provider: Simulator) -> None:
+    assert ask(store, 'select status, "trigger" from runs order by started_at') == [
+        ("partial", "schedule"),
+        ("complete", "schedule"),
+    ]
+    held = {name for (name,) in ask(store, "select file_id from files")}
+    assert held == {name for account in provider.accounts.values() for name in account.files}
 
 
 DAG = """
-import sys
+import os, sys
 sys.path.insert(0, "dags")
 import dag
-print("the DAG run is", dag.inventory.test().state)
+for key in ("sk-revoked", "sk-other"):
+    os.environ["OTHER_KEY"] = key
+    print("the DAG run is", dag.inventory.test().state)
 """
 
 
 @in_environment("recipes-airflow")
-def test_an_airflow_task_fails_unless_the_run_is_complete(task: Task, run: Run, tmp_path: Path) -> None:
+def test_an_airflow_task_fails_unless_the_run_is_complete(
+    provider: Simulator, variables: dict[str, str], run: Run, tmp_path: Path
+) -> None:
     (tmp_path / "dags").mkdir()
     shutil.copy(RECIPES / "dag.py", tmp_path / "dags")
     settings = {"AIRFLOW_HOME": str(tmp_path / "airflow"), "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags")}
-    variables = task.variables | settings | {"AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    variables |= settings | {"AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
     succeeded(run("recipes-airflow", ["airflow", "db", "migrate"], **variables))
-    task.simulator.faults["sk-other"] = FAULTS["unauthorized"]
-    failed = succeeded(run("recipes-airflow", ["python", "-c", DAG], **variables))
-    assert failed.endswith("the DAG run is failed\n")
-    assert "the run is partial: other: failed, " in failed
-    assert task.held() == task.files["sk-acme"]
-    task.simulator.reset()
-    passed = succeeded(run("recipes-airflow", ["python", "-c", DAG], **variables))
-    assert passed.endswith("the DAG run is success\n")
-    assert task.held() == task.files["sk-acme"] | task.files["sk-other"]
-    assert task.runs() == [("partial", "schedule"), ("complete", "schedule")]
+    said = succeeded(run("recipes-airflow", ["python", "-c", DAG], **variables))
+    assert re.findall(r"^the DAG run is (\w+)$", said, re.MULTILINE) == ["failed", "success"]
+    assert "the run is partial: other: failed, " in said
+    assert "sk-revoked" not in said
+    expect_a_partial_run_and_a_complete_one(tmp_path / "data/inventory.duckdb", provider)
 
 
 ASSET = """
-import json, sys
+import json, os, sys
 import dagster
 sys.path.insert(0, sys.argv[1])
 import assets
 dagster.Definitions.validate_loadable(assets.defs)
-done = dagster.materialize([assets.file_inventory], raise_on_error=False)
-why = [event.step_failure_data.user_failure_data.description for event in done.get_step_failure_events()]
-made = done.asset_materializations_for_node("file_inventory")
-print(json.dumps([done.success, why, [{key: entry.value for key, entry in one.metadata.items()} for one in made]]))
+for key in ("sk-revoked", "sk-other"):
+    os.environ["OTHER_KEY"] = key
+    done = dagster.materialize([assets.file_inventory], raise_on_error=False)
+    why = [event.step_failure_data.user_failure_data.description for event in done.get_step_failure_events()]
+    made = [one.metadata["records"].value for one in done.asset_materializations_for_node("file_inventory")]
+    print(json.dumps([done.success, why, made]))
 """
 
 
 @in_environment("recipes")
-def test_a_dagster_asset_fails_unless_the_run_is_complete(task: Task, run: Run) -> None:
-    command = ["python", "-B", "-c", ASSET, str(RECIPES)]
-    task.simulator.faults["sk-other"] = FAULTS["unauthorized"]
-    success, [why], made = json.loads(succeeded(run("recipes", command, **task.variables)))
+def test_a_dagster_asset_fails_unless_the_run_is_complete(
+    provider: Simulator, variables: dict[str, str], run: Run, tmp_path: Path
+) -> None:
+    done = run("recipes", ["python", "-B", "-c", ASSET, str(RECIPES)], **variables)
+    failed, passed = (json.loads(line) for line in succeeded(done).splitlines())
+    success, [why], made = failed
     assert (success, made) == (False, [])
     assert why.startswith("the run is partial: other: failed, ")
-    assert task.held() == task.files["sk-acme"]
-    task.simulator.reset()
-    success, why, [metadata] = json.loads(succeeded(run("recipes", command, **task.variables)))
-    assert (success, why) == (True, [])
-    assert metadata["records"] == 50
-    assert task.held() == task.files["sk-acme"] | task.files["sk-other"]
-    assert task.runs() == [("partial", "schedule"), ("complete", "schedule")]
+    assert passed == [True, [], [50]]
+    assert "sk-revoked" not in done.stdout + done.stderr
+    expect_a_partial_run_and_a_complete_one(tmp_path / "data/inventory.duckdb", provider)
 
 
 # Grafana
