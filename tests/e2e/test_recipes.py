@@ -65,11 +65,12 @@ def told(rows: Rows) -> list[tuple[str, ...]]:
 
 
 @pytest.fixture
-def workplace(story: Any, tmp_path: Path) -> Path:
-    """A folder with a copy of a published inventory in `data`."""
+def workplace(story: Any, tmp_path: Path) -> Iterator[Path]:
+    """A folder with a copy of a published inventory in `data`; others read it, so it opens only read-only."""
     (tmp_path / "data").mkdir()
-    shutil.copy(story.config.store, tmp_path / "data/inventory.duckdb")
-    return tmp_path
+    store = shutil.copy(story.config.store, tmp_path / "data/inventory.duckdb")
+    with open_published(store):
+        yield tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -189,10 +190,9 @@ def test_jupyter(workplace: Path, run: Run) -> None:
 
 
 @in_environment("recipes")
-def test_dbt(workplace: Path, run: Run) -> None:
+def test_dbt(workplace: Path, run: Run, story: Any) -> None:
     shutil.copytree(RECIPES / "dbt", workplace / "dbt")
     store = workplace / "data/inventory.duckdb"
-    published = store.read_bytes()
     assert "ERROR=0 SKIP=0" in succeeded(run("recipes", ["bash", "-c", blocks("sh")[1]]))
     with duckdb.connect(str(workplace / "warehouse.duckdb"), read_only=True) as warehouse:
         built = warehouse.sql("select team, purpose, files, bytes from storage").fetchall()
@@ -201,7 +201,7 @@ def test_dbt(workplace: Path, run: Run) -> None:
         from files join credentials on name = credential where active group by all
     """
     assert told(built) == told(ask(store, expected))
-    assert store.read_bytes() == published
+    assert store.read_bytes() == story.config.store.read_bytes()
 
 
 COLUMNS = """
