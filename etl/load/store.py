@@ -568,5 +568,5 @@ def _run(started: Started, finished_at: datetime, outcomes: Sequence[Outcome], s
     )
     whole = sum(outcome.status == Verdict.COMPLETE for outcome in outcomes)
     totals = {"credentials": len(outcomes), "complete": whole}
-    totals |= {name: sum(getattr(outcome, name) for outcome in outcomes) for name in summed}
+    totals |= {str(name): sum(getattr(outcome, name) for outcome in outcomes) for name in summed}
     return Run(**asdict(started), finished_at=finished_at, status=status, totals=totals, listings=tuple(outcomes))

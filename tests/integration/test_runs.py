@@ -78,6 +78,7 @@ def test_a_run_adds_up_what_its_listings_did(lab: Lab, simulator: Simulator) -> 
     assert len(listings) == 6
     totals = {"credentials": 6, "complete": 4} | {name: sum(row[name] for row in listings) for name in SUMMED}
     assert run.totals == totals
+    assert {type(name) for name in run.totals} == {str}  # as those who hand them on need them
     assert totals["restored"] == 5
     assert totals["held"] == len(simulator.accounts["sk-3"].files) - 1
     assert published.runs[-1] | {"totals": json.loads(published.runs[-1]["totals"])} == {
