@@ -71,8 +71,9 @@ lock: $(READY) ## resolve the dependencies anew
 	$(LOCK) tests/recipes-airflow.in pyproject.toml -o tests/recipes-airflow.txt
 	$(LOCK) tests/recipes-superset.in -o tests/recipes-superset.txt
 
-schema: $(READY) ## write the JSON Schema of the configuration
+schema: $(READY) ## write the JSON Schema of the configuration, and what the columns of the inventory mean
 	$(BIN)/python -m etl.config > config/inventory.schema.json
+	$(BIN)/python tests/dictionary.py
 
 clean: ## remove all that make made
 	rm -rf .venv .duckdb-* .sdks .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist

@@ -1,9 +1,12 @@
--- The files of a time before, with those that a first listing found later: they were there before we looked.
+-- The files of a time before, with those that a first listing found later: they were there before we looked. Only what
+-- sums are made of is read.
 create or replace temp table former_files as
+select
+    credential, file_id, provider, cast(null as varchar) as filename, bytes, purpose,
+    cast(null as timestamptz) as created_at, cast(null as timestamptz) as expires_at
 from files_as_of($since)
 union all by name
-select * exclude (change_id, run_id, observed_at, change, reason, changed_fields), observed_at as first_seen_at,
-    observed_at as changed_at
+select credential, file_id, provider, bytes, purpose
 from file_changes
 where change = 'baseline' and observed_at > $since::timestamptz;
 
