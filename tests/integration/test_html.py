@@ -27,14 +27,8 @@ def faults(folder: Path) -> list[str]:
     """Validate all pages of a folder; return what is wrong, and where."""
     if not shutil.which("node") or not VALIDATOR.exists():
         pytest.skip("node or tests/gateway/node_modules missing: run make test")
-    command = [
-        VALIDATOR,
-        "--config",
-        TOOLS / ".htmlvalidate.json",
-        "--formatter",
-        "json",
-        *sorted(folder.glob("*.html")),
-    ]
+    pages = map(str, sorted(folder.glob("*.html")))
+    command = [str(VALIDATOR), "--config", str(TOOLS / ".htmlvalidate.json"), "--formatter", "json", *pages]
     told = subprocess.run(command, cwd=TOOLS, stdout=subprocess.PIPE, text=True, check=False).stdout
     return [
         f"{Path(page['filePath']).name}:{fault['line']}:{fault['column']} {fault['message']}"
