@@ -18,28 +18,27 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
-# What only the tests need: the real gateway, the DuckDB versions that readers and hosts have, the clients of others.
+# What only the tests need: the real gateway; the DuckDB versions that readers and hosts have; the clients and the tools
+# of others, each group in an environment of its own.
+OTHERS := $(patsubst %,.%/.ready,duckdb-1.4 duckdb-1.5 sdks recipes recipes-airflow recipes-superset)
+
 tests/gateway/node_modules/.ready: tests/gateway/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/gateway --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
 	else echo "npm is not installed: the tests through the real Portkey gateway will be skipped"; fi
 
-.duckdb-%/.ready: tests/duckdb-%.txt
+.%/.ready: tests/%.txt
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python $(PIP) install --require-hashes -r $<
-	touch $@
-
-.sdks/.ready: tests/sdks.txt
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python $(PIP) install --require-hashes -r $<
+	$(@D)/bin/python $(PIP) install --no-deps --require-hashes -r $<
 	touch $@
 
 demo: $(READY) ## run the main job against the built-in simulator
-	$(BIN)/file-inventory demo
+	rm -rf data/demo
+	$(BIN)/file-inventory demo --keep data/demo
 
 serve: $(READY) ## show the service over two weeks of simulated history
 	$(BIN)/file-inventory demo --serve --files 8000
 
-test: $(READY) tests/gateway/node_modules/.ready .duckdb-1.4/.ready .duckdb-1.5/.ready .sdks/.ready ## run all tests
+test: $(READY) tests/gateway/node_modules/.ready $(OTHERS) ## run all tests
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
 	PYTHONPATH=$$(echo $(CURDIR)/.duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit/test_store.py tests/unit/test_output.py tests/integration/test_runs.py $(PYTEST_ARGS)
@@ -64,13 +63,18 @@ format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade
 lock: $(READY) ## resolve the dependencies anew
 	$(BIN)/python $(PIP) install uv
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra otel --group dev --universal --generate-hashes --python-version 3.11 --no-header --upgrade -o requirements.lock
+	$(LOCK) pyproject.toml --extra otel --group dev -o requirements.lock
+	$(LOCK) tests/recipes.in pyproject.toml -o tests/recipes.txt
+	$(LOCK) tests/recipes-airflow.in pyproject.toml -o tests/recipes-airflow.txt
+	$(LOCK) tests/recipes-superset.in -o tests/recipes-superset.txt
 
-schema: $(READY) ## write the JSON Schema of the configuration
+schema: $(READY) ## write the JSON Schema of the configuration, and what the columns of the inventory mean
 	$(BIN)/python -m etl.config > config/inventory.schema.json
+	$(BIN)/python tests/dictionary.py
 
 clean: ## remove all that make made
-	rm -rf .venv .duckdb-* .sdks tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
+	rm -rf .venv .duckdb-* .sdks .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
 	find etl tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,9 +13,11 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread, get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -24,14 +26,16 @@ from urllib.parse import unquote
 import msgspec
 
 from etl.errors import ConfigError, FileInventoryError, StoreError, redact
+from etl.report import ReportFormat
 from etl.report.inventory import open_published
-from etl.report.rules import Breach, breaches
+from etl.report.report import report, written
+from etl.report.rules import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from etl.config import Config
+    from etl.load.store import RuleResult
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +56,9 @@ PATIENCE = 20.0
 
 STOPPING = 1.0
 """Seconds for the thread to end; a channel that hangs is left behind."""
+
+TRIES = 3
+"""How often a report is sent to a channel that does not take it; pauses lie between."""
 
 CALM = timedelta(hours=1)
 """How long what flaps must stay away before it is told to be over."""
@@ -112,12 +119,16 @@ class Message:
     title: str
     body: str
     kind: Literal["failure", "warning", "success", "info"]
+    markup: Literal["text", "markdown"] = "text"
+    """How the body is written."""
+    attached: Path | None = None
+    """A file to send along; channels that take none send the rest."""
 
 
 # What holds
 
 
-def conditions(path: Path, config: Config, broken: Iterable[Breach]) -> list[Condition]:
+def conditions(path: Path, config: Config, broken: Iterable[RuleResult]) -> list[Condition]:
     """Read what needs a person from the published database, the most important first.
 
     Raises:
@@ -150,14 +161,15 @@ def _of_credential(row: dict[str, Any], config: Config) -> Iterator[Condition]:
         yield Condition("expiring", name, _RANKS["expiring"], f"{files} soon", text)
 
 
-def _of_rule(breach: Breach) -> Condition:
-    state = "cannot be checked" if breach.offenders is None else "is broken"
-    text = f"rule {breach.rule} ({breach.severity}): {breach.message}"
-    if breach.offenders is not None:
-        more = "; ..." if breach.offenders > len(breach.examples) else ""
-        offenders = f"{breach.offenders:,} {'offender' if breach.offenders == 1 else 'offenders'}"
-        text = f"{text} {offenders}: {'; '.join(breach.examples)}{more}"
-    return Condition("rule", breach.rule, _RANKS[breach.severity], f"rule {breach.rule} {state}", text)
+def _of_rule(result: RuleResult) -> Condition:
+    rank, rule = _RANKS[result.severity], f"rule {result.rule} ({result.severity})"
+    if result.offenders is None:
+        text = f"{rule}: the rule cannot be checked: {result.error}"
+        return Condition("rule", result.rule, rank, f"rule {result.rule} cannot be checked", text)
+    more = "; ..." if result.offenders > len(result.examples) else ""
+    offenders = f"{result.offenders:,} {'offender' if result.offenders == 1 else 'offenders'}"
+    text = f"{rule}: {result.message} {offenders}: {'; '.join(result.examples)}{more}"
+    return Condition("rule", result.rule, rank, f"rule {result.rule} is broken", text)
 
 
 def _time(moment: datetime) -> str:
@@ -313,7 +325,11 @@ class _Attempt(Thread):
         with _heard() as heard:
             try:
                 taken = self._apprise.notify(
-                    body=message.body, title=message.title, notify_type=message.kind, body_format="text"
+                    body=message.body,
+                    title=message.title,
+                    notify_type=message.kind,
+                    body_format=message.markup,
+                    attach=str(message.attached) if message.attached else None,
                 )
             except Exception as error:  # noqa: BLE001 - whatever a channel raises, the message was not taken
                 taken = False
@@ -333,13 +349,52 @@ def test(config: Config) -> Iterator[tuple[str, str | None]]:
     Raises:
         ConfigError: There is no channel, or Apprise does not understand one.
     """
-    if not config.alerts.to:
-        raise ConfigError("alerts.to: names no channel; add the Apprise URL of one, as a reference: ${NAME}")
+    _expect_channels(config)
     message = Message(
         "File Inventory: test", "This is a test of File Inventory: alerts reach this channel. Nothing is wrong.", "info"
     )
     for channel in channels(config):
         yield channel.title, channel.send(message, config.secrets())
+
+
+def send_report(config: Config, stop: Event) -> Iterator[tuple[str, str | None]]:
+    """Send the report of the configured period to every channel; yield its name, and why it did not take it, if so.
+
+    Args:
+        config: Its channels, and what `report` says of the period and the format.
+        stop: Once set, nothing more is sent.
+
+    Raises:
+        ConfigError: There is no channel, or Apprise does not understand one.
+        StoreError: Nothing is published, or it cannot be read.
+    """
+    _expect_channels(config)
+    until = datetime.now(UTC)
+    with open_published(config.store) as inventory:
+        told = report(inventory, until - timedelta(seconds=config.report.since), until)
+    with TemporaryDirectory(prefix="file-inventory-") as folder:
+        message = Message(f"File Inventory: report of {until:%Y-%m-%d}", told.summary(), "info")
+        if config.report.format == "md":
+            message = replace(message, body=written(told, ReportFormat.MARKDOWN), markup="markdown")
+        else:
+            page = Path(folder) / f"file-inventory-{until:%Y-%m-%d}.html"
+            page.write_text(redact(written(told, ReportFormat.HTML), config.secrets()), encoding="utf-8")
+            message = replace(message, attached=page)
+        for channel in channels(config):
+            yield channel.title, _send_again(channel, message, config, stop)
+
+
+def _send_again(channel: Channel, message: Message, config: Config, stop: Event) -> str | None:
+    """Send a message, in three tries; return why it was not taken, if so."""
+    for _ in range(TRIES):
+        if not (trouble := channel.send(message, config.secrets(), stop)) or stop.wait(channel.pause()):
+            break
+    return trouble
+
+
+def _expect_channels(config: Config) -> None:
+    if not config.alerts.to:
+        raise ConfigError("alerts.to: names no channel; add the Apprise URL of one, as a reference: ${NAME}")
 
 
 @contextmanager
@@ -375,7 +430,7 @@ def _pieces(url: str) -> set[str]:
 
 def _redacted(message: Message, secrets: Iterable[str]) -> Message:
     body = "\n".join(redact(line, secrets) for line in message.body.splitlines())
-    return Message(redact(message.title, secrets), body, message.kind)
+    return replace(message, title=redact(message.title, secrets), body=body)
 
 
 # The teller
@@ -395,7 +450,7 @@ class Alerts:
         self._taken: Config | None = None
         self._channels: dict[str, Channel] = {}
         self._holding: list[Condition] | None = None
-        self._broken: list[Breach] = []
+        self._broken: list[RuleResult] = []
         self._seen = _published_at(config().store)
         self._look_at = monotonic() + LOOK
         self._check_at = 0.0
@@ -454,7 +509,7 @@ class Alerts:
         if seen == self._seen and monotonic() < self._look_at:
             return
         if seen != self._seen or monotonic() >= self._check_at:
-            self._broken = breaches(config.store, config, self._stop)
+            self._broken = [one for one in check(config.store, config, self._stop) if one.state != "kept"]
             self._check_at = monotonic() + CHECK
         if not self._stop.is_set():
             self._holding = conditions(config.store, config, self._broken)

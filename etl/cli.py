@@ -8,13 +8,16 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from etl.errors import ConfigError, FileInventoryError, QueryError, StoreBusy
 from etl.report import Format, ReportFormat
 from etl.transform.words import Change, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DONE, TROUBLE, USAGE, BUSY = 0, 1, 2, 3
 """Exit statuses."""
@@ -34,8 +37,16 @@ class ExportFormat(StrEnum):
     CSV = "csv"
 
 
+class Severity(StrEnum):
+    """How bad it is to break a rule."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
 Formatted = Annotated[Format, typer.Option("--format", "-f", help="How to write the result.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")]
+AsOf = Annotated[str | None, typer.Option(help="As it was known then: how long ago (90m, 7d), or a date or time.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Name = Annotated[str, typer.Argument(help="Name of a credential.")]
 
@@ -124,16 +135,61 @@ def sync(
 def query(
     context: typer.Context,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="DuckDB SQL over the published database.")],
+    as_of: AsOf = None,
     kind: Formatted = Format.TABLE,
     output: Output = None,
 ) -> None:
     """Ask the inventory in SQL; it can only read."""
     from etl.config import store_path
-    from etl.report.inventory import open_published
+    from etl.report.inventory import moment, open_published
     from etl.report.output import write
 
-    with open_published(store_path(context.obj)) as inventory:
+    with open_published(store_path(context.obj), moment(as_of) if as_of else None) as inventory:
         write(inventory.query(sql), kind, output)
+
+
+@app.command()
+def files(
+    context: typer.Context,
+    as_of: AsOf = None,
+    credential: Annotated[str | None, typer.Option(help="Only this credential.")] = None,
+    purpose: Annotated[str | None, typer.Option(help="Only this purpose.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only this in the name, or this id.")] = None,
+    kind: Formatted = Format.TABLE,
+    output: Output = None,
+) -> None:
+    """List the files that are there, or were there at a time."""
+    from etl.config import store_path
+    from etl.report.inventory import moment, open_published
+    from etl.report.output import write
+
+    with open_published(store_path(context.obj), moment(as_of) if as_of else None) as inventory:
+        if credential is not None:
+            inventory.expect_credential(credential)
+        write(inventory.ask("files", credential=credential, purpose=purpose, text=text), kind, output)
+
+
+@app.command()
+def diff(
+    context: typer.Context,
+    since: Annotated[str, typer.Option(help="The earlier time: how long ago (24h, 7d), or a date or time.")] = "24h",
+    until: Annotated[str | None, typer.Option(help="The later time, in the same way; else now.")] = None,
+    credential: Annotated[str | None, typer.Option(help="Only this credential.")] = None,
+    kind: Formatted = Format.TABLE,
+    output: Output = None,
+) -> None:
+    """Show what differs between two times, whatever happened between them."""
+    from datetime import UTC, datetime
+
+    from etl.config import store_path
+    from etl.report.inventory import moment, open_published
+    from etl.report.output import write
+
+    later = moment(until) if until else datetime.now(UTC)
+    with open_published(store_path(context.obj)) as inventory:
+        if credential is not None:
+            inventory.expect_credential(credential)
+        write(inventory.ask("diff", since=moment(since), until=later, credential=credential), kind, output)
 
 
 @app.command()
@@ -169,6 +225,41 @@ def status(context: typer.Context, *, as_json: Json = False) -> None:
 
 
 @app.command()
+def rules(
+    context: typer.Context,
+    severity: Annotated[Severity, typer.Option(help="Exit with 1 only for rules of this severity, or a worse one.")] = (
+        Severity.WARNING
+    ),
+    *,
+    as_json: Json = False,
+) -> None:
+    """Check the rules of the configuration, now, on what is published; no secret is needed."""
+    from etl.config import load_config
+    from etl.report.rules import check
+    from etl.report.status import show_rules
+
+    config = load_config(context.obj, secrets=False)
+    results = check(config.store, config)
+    show_rules(results, as_json=as_json)
+    wanted = {Severity.CRITICAL, severity}
+    raise typer.Exit(TROUBLE if any(one.state != "kept" and one.severity in wanted for one in results) else DONE)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    rule: Annotated[str, typer.Option(help="Name of a rule whose query returns credential and file_id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Made if need be.")] = Path(),
+) -> None:
+    """Write what breaks a rule as a list to review, and a script to delete it whose calls are commented out."""
+    from etl.config import load_config
+    from etl.report.plan import plan as write_plan
+
+    files, listed, script = write_plan(load_config(context.obj, secrets=False), rule, output)
+    typer.echo(f"{files:,} files: review {listed}, then uncomment in {script} what is to go; nothing was deleted")
+
+
+@app.command()
 def approve(context: typer.Context, name: Name) -> None:
     """Carry out the held deletions of a credential."""
     typer.echo(f"{name}: {_decided(context.obj, 'approve', name)} deletions carried out")
@@ -199,16 +290,27 @@ def report(
     since: Annotated[str, typer.Option(help="How long ago the period begins (24h, 7d), or a date or time.")] = "7d",
     kind: Annotated[ReportFormat, typer.Option("--format", "-f", help="How to write it.")] = ReportFormat.HTML,
     output: Output = None,
+    as_of: AsOf = None,
+    *,
+    send: Annotated[bool, typer.Option("--send", help="Send it to alerts.to instead, as the service would.")] = False,
 ) -> None:
     """Write the report of a period: one page that needs nothing else, Markdown for a chat, or JSON."""
+    if send:
+        from threading import Event
+
+        from etl import alerts
+        from etl.config import load_config
+
+        _tell_channels(alerts.send_report(load_config(context.obj), Event()))
     from etl.config import store_path
     from etl.report.inventory import moment, open_published
     from etl.report.output import text_sink
     from etl.report.report import report as ask
     from etl.report.report import written
 
-    with open_published(store_path(context.obj)) as inventory:
-        told = ask(inventory, moment(since))
+    until = moment(as_of) if as_of else None
+    with open_published(store_path(context.obj), until) as inventory:
+        told = ask(inventory, moment(since, until), until)
     with text_sink(output) as sink:
         sink.write(written(told, kind))
 
@@ -220,12 +322,16 @@ def export(
     kind: Annotated[
         ExportFormat, typer.Option("--format", "-f", help="How to write the tables.")
     ] = ExportFormat.PARQUET,
+    *,
+    partitioned: Annotated[
+        bool, typer.Option("--partitioned", help="Files, changes and listings by credential and month, as Hive does.")
+    ] = False,
 ) -> None:
     """Write every table into a folder."""
     from etl.config import store_path
     from etl.report.inventory import export as export_tables
 
-    for path in export_tables(store_path(context.obj), folder, kind):
+    for path in export_tables(store_path(context.obj), folder, kind, partitioned=partitioned):
         typer.echo(path)
 
 
@@ -248,8 +354,12 @@ def test_alerts(context: typer.Context) -> None:
     from etl import alerts
     from etl.config import load_config
 
+    _tell_channels(alerts.test(load_config(context.obj)))
+
+
+def _tell_channels(sent: Iterable[tuple[str, str | None]]) -> NoReturn:
     failed = False
-    for channel, trouble in alerts.test(load_config(context.obj)):
+    for channel, trouble in sent:
         failed |= trouble is not None
         typer.echo(f"FAILED  {channel}: {trouble}" if trouble else f"ok      {channel}")
     raise typer.Exit(TROUBLE if failed else DONE)

@@ -18,7 +18,17 @@ from ruamel.yaml.error import YAMLError
 
 from etl.errors import ConfigError, blot, nearest
 from etl.providers import PROVIDERS, AnyCredential
-from etl.providers.base import Brake, Credential, Duration, RequestSettings, Schedule, Secret, Settings
+from etl.providers.base import (
+    QUOTAS,
+    Brake,
+    Credential,
+    Duration,
+    Quota,
+    RequestSettings,
+    Schedule,
+    Secret,
+    Settings,
+)
 from etl.references import Location, References
 
 if TYPE_CHECKING:
@@ -88,6 +98,16 @@ class Alerts(Settings):
     expiring_within: Duration = Field(604800.0, description="Tell of files that expire so soon.", examples=["7d"])
 
 
+class ReportSettings(Settings):
+    """The report that the service sends to the channels of alerts.to."""
+
+    schedule: Schedule | None = Field(None, description="When it is sent; never unless set.", examples=["0 8 * * 1"])
+    since: Duration = Field(604800.0, description="How long the period is that it tells of.", examples=["7d"])
+    format: Literal["html", "md"] = Field(
+        "html", description="html: the summary, with the page attached; md: all of it in the message."
+    )
+
+
 class Rule(Settings):
     """A check in SQL: what it returns breaks the rule."""
 
@@ -103,6 +123,10 @@ def _zone(value: str) -> str:
     except (ValueError, OSError, KeyError):
         raise ValueError("is not a time zone; write a name such as UTC or Europe/Berlin") from None
     return value
+
+
+def _allowed(credential: Credential) -> Quota:
+    return QUOTAS.get(credential.file_provider or "", Quota())
 
 
 class Config(Settings):
@@ -129,6 +153,7 @@ class Config(Settings):
     serve: Serve = Field(default_factory=Serve)
     log: Log = Field(default_factory=Log)
     alerts: Alerts = Field(default_factory=Alerts)
+    report: ReportSettings = Field(default_factory=ReportSettings)
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")
@@ -142,6 +167,12 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _reports_have_readers(self) -> Self:
+        if self.report.schedule and not self.alerts.to:
+            raise ValueError("report: has a schedule, but alerts.to names no channel to send it to")
+        return self
+
+    @model_validator(mode="after")
     def _settings_reach_credentials(self) -> Self:
         shared = self.http.model_dump(include=set(RequestSettings.model_fields))
         settled = tuple(
@@ -151,6 +182,7 @@ class Config(Settings):
                     "stale_after": credential.stale_after or self.stale_after,
                     "http": RequestSettings(**shared | credential.http.model_dump(exclude_unset=True)),
                     "brake": self.brake.model_copy(update=credential.brake.model_dump(exclude_unset=True)),
+                    "quota": _allowed(credential).model_copy(update=credential.quota.model_dump(exclude_unset=True)),
                 }
             )
             for credential in self.credentials
@@ -178,13 +210,23 @@ class Config(Settings):
             raise ConfigError(f"no credential is named {name}{nearest(name, names)}")
         return self.credentials[names.index(name)]
 
+    def rule(self, name: str) -> Rule:
+        """Return the rule of that name, or raise ConfigError with the nearest name."""
+        names = [rule.name for rule in self.rules]
+        if name not in names:
+            raise ConfigError(f"no rule is named {name}{nearest(name, names) if names else '; none is configured'}")
+        return self.rules[names.index(name)]
 
-def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Config:
+
+def load_config(
+    path: str | Path | None = None, *, env: Mapping[str, str] | None = None, secrets: bool = True
+) -> Config:
     """Read and check a configuration file.
 
     Args:
         path: The file; else `$FILE_INVENTORY_CONFIG`, else `config/inventory.yaml`.
         env: Where `${NAME}` is looked up; the process environment by default.
+        secrets: Whether to read secrets; else they stay references, for those who send nothing.
 
     Raises:
         ConfigError: With one line for each fault.
@@ -192,7 +234,7 @@ def load_config(path: str | Path | None = None, *, env: Mapping[str, str] | None
     env = os.environ if env is None else env
     path = _found(path, env)
     raw = _read(path)
-    references = References(env)
+    references = References(env, secrets)
     faults = references.faults
     try:
         config = Config.model_validate(references.resolve(raw))

@@ -32,6 +32,9 @@ PORTKEY_KEY = "pk-demo-portkey"
 SHARES = {"SEARCH": 6, "SUPPORT": 5, "RESEARCH": 4, "FINE_TUNING": 2, "PLATFORM": 2, "LEGACY": 1}
 """Twentieths of the files, by account."""
 
+PAUSE = 3 * DAY
+"""Seconds between two runs that are shown."""
+
 DAYS = 14
 """Of history that `serve` shows."""
 
@@ -100,12 +103,12 @@ class Demo:
         self.path.write_text(text, encoding="utf-8")
         return load_config(self.path, env=self.environment())
 
-    def churn(self, seconds: int = 1) -> None:
+    def churn(self, seconds: int) -> None:
         """Let users work for a while: upload, process, delete, and let files expire."""
         for account in self.simulator.accounts.values():
             percent = max(1, len(account.files) // 100)
             account.now += seconds
-            account.expire(1)
+            account.expire()
             account.add(2 * percent)
             account.change(percent)
             account.delete(percent)
@@ -139,7 +142,7 @@ def play(files: int, keep: Path | None) -> None:
     """
     if keep and (keep / "inventory.duckdb").exists():
         raise ConfigError(f"{keep} holds an inventory already; name another folder")
-    accounts = {_token(name): _account(name, files) for name in SHARES}
+    accounts = {_token(name): _account(name, files, int(time.time()) - 2 * PAUSE) for name in SHARES}
     page_limit = max(20, files // 100)
     with (
         nullcontext(keep.resolve()) if keep else tempfile.TemporaryDirectory() as folder,
@@ -148,7 +151,7 @@ def play(files: int, keep: Path | None) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         _tell(Demo(simulator, Path(folder)))
     if keep:
-        _say(f"The report: {keep / 'report.html'}")
+        _say(f"The report, to be opened in a browser: {keep / 'report.html'}")
         _say(f"Ask on: file-inventory --config {keep / 'inventory.yaml'} query 'from files limit 5'")
 
 
@@ -178,17 +181,20 @@ def serve(files: int, port: int) -> None:
 
 def _tell(demo: Demo) -> None:
     config = demo.config()
-    _say("First run: six credentials, by every route; all that is there is the baseline.")
+    _say("First run, six days ago: six credentials, by every route; all that is there is the baseline.")
     _run(config)
-    _say("Second run: files came, changed, went and expired. One old server now stops in the middle of its list.")
-    demo.churn()
+    _say(
+        "Second run, three days ago: files came, changed, went and expired."
+        " One old server now stops in the middle of its list."
+    )
+    demo.churn(PAUSE)
     demo.misbehave("short_list")
-    _run(config)
-    _say("Third run: more of it, some files are back, and the old server sends the same page for ever.")
+    _run(config, PAUSE)
+    _say("Third run, now: more of it, some files are back, and the old server sends the same page for ever.")
     demo.regret()
-    demo.churn()
+    demo.churn(PAUSE)
     demo.misbehave("ignore_after")
-    _run(config)
+    _run(config, PAUSE)
     with open_published(config.store) as inventory:
         for question, sql in QUESTIONS:
             _say(question)
@@ -200,8 +206,10 @@ def _tell(demo: Demo) -> None:
         (demo.folder / "report.html").write_text(written(told, ReportFormat.HTML), encoding="utf-8")
 
 
-def _run(config: Config) -> None:
+def _run(config: Config, pause: int = 0) -> None:
+    """List once more, so many seconds later: all that is known moves into the past."""
     with open_inventory(config) as store, Progress(len(config.credentials)) as progress:
+        store.shift(pause)
         progress.total(sync(config, store, on_outcome=progress.show))
 
 

@@ -26,6 +26,8 @@ class References:
     """Replaces references by what they name, and notes what cannot be."""
 
     env: Mapping[str, str]
+    secrets: bool = True
+    """Whether secrets are read; else they stay references."""
     faults: dict[Location, str] = field(default_factory=dict)
     values: set[str] = field(default_factory=set)
     """What was read: no message about the configuration may show it."""
@@ -52,10 +54,11 @@ class References:
         secret = _is_secret(location)
         if secret and not refers(value):
             raise ValueError(WRITTEN_OUT)
-        if not isinstance(value, str):
+        hidden = secret or not {"headers", "config"}.isdisjoint(location)
+        if not isinstance(value, str) or (hidden and not self.secrets):
             return value
         text = self.text(value)
-        if text != value and (secret or not {"headers", "config"}.isdisjoint(location)):
+        if text != value and hidden:
             self.hidden.add(text)
         return text
 

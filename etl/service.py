@@ -46,6 +46,9 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+REPORT = "report"
+"""The job that sends reports; every other one lists."""
+
 TICK = 1.0
 """Seconds between two looks at what may have changed."""
 
@@ -79,7 +82,7 @@ class Service:
         self._writer = ThreadPoolExecutor(1, "writer")
         self._watcher = Thread(target=self._watch, name="watcher", daemon=True)
         self._scheduler = BackgroundScheduler(
-            executors={"default": _Pool(self._writer)},
+            executors={"default": _Pool(self._writer), "reports": {"type": "threadpool", "max_workers": 1}},
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
             timezone=UTC,
         )
@@ -114,7 +117,7 @@ class Service:
 
     def next_run(self) -> datetime | None:
         """Return when the schedule starts the next run; None without a schedule."""
-        return min((job.next_run_time for job in self._scheduler.get_jobs()), default=None)
+        return min((job.next_run_time for job in self._scheduler.get_jobs() if job.id != REPORT), default=None)
 
     def sync(self, names: Sequence[str], trigger: str) -> Future[Run]:
         """Queue a run over these credentials, or all; raise ConfigError where a name is not configured."""
@@ -173,6 +176,9 @@ class Service:
             self._scheduler.add_job(
                 self._turn, Turns(schedule, zone, first, delay), [names], id=schedule, name=schedule
             )
+        if config.report.schedule:
+            turns = Turns(config.report.schedule, zone, first_turn(config.report.schedule, (), now, zone))
+            self._scheduler.add_job(self._report, turns, id=REPORT, executor="reports")
         if self._late():
             self._writer.submit(self._catch_up)
 
@@ -180,6 +186,14 @@ class Service:
         if not self.stopping.is_set():
             with _logged("the scheduled run failed"):
                 self._at_work("listing", lambda: self._run(names, "schedule"))
+
+    def _report(self) -> None:
+        with _logged("the report cannot be sent"):
+            for channel, trouble in alerts.send_report(self.config, self.stopping):
+                if trouble:
+                    log.warning("the report was not taken", extra={"channel": channel, "error": trouble})
+                else:
+                    log.info("report sent", extra={"channel": channel})
 
     def _catch_up(self) -> None:
         if names := self._late():

@@ -31,7 +31,7 @@ def sync(
     on_outcome: Callable[[Outcome], None] = lambda _: None,
     stop: Event | None = None,
 ) -> Run:
-    """List every credential (or those named), apply what each listing proves, publish.
+    """List every credential (or those named), apply what each listing proves, check the rules, publish.
 
     Args:
         config: Which credentials there are.
@@ -52,7 +52,13 @@ def sync(
     for difference in _differences(config, credentials, store, stop):
         outcomes.append(store.apply(started, difference))
         on_outcome(outcomes[-1])
-    return store.finish(started, outcomes, interrupted=len(outcomes) < len(credentials))
+    run = store.finish(started, outcomes, interrupted=len(outcomes) < len(credentials))
+    if config.rules:
+        from etl.report.rules import check  # noqa: PLC0415 - slow, and needed by those who have rules only
+
+        store.judge(run, check(store.path, config, stop))
+    store.publish()
+    return run
 
 
 def _differences(config: Config, credentials: Sequence[Credential], store: Store, stop: Event) -> Iterator[Difference]:

@@ -41,6 +41,10 @@ The one SQL text with a value in it: DuckDB 1.5 takes no parameter here.
 """
 
 
+COMMENTS = "comments"
+"""The script that says in the database what everything in it means."""
+
+
 @dataclass(frozen=True)
 class Started:
     """A run that has begun."""
@@ -157,6 +161,28 @@ class Run:
     listings: tuple[Outcome, ...]
 
 
+@dataclass(frozen=True)
+class RuleResult:
+    """What one rule of the configuration found: a row of `rule_results`."""
+
+    rule: str
+    severity: str
+    """warning or critical."""
+    message: str
+    """What it means, and what to do, in the operator's words."""
+    offenders: int | None
+    """Rows that break it; None where it could not be checked."""
+    examples: tuple[str, ...] = ()
+    """The first offenders, as `column=value` texts."""
+    error: str | None = None
+    """Why it could not be checked."""
+
+    @property
+    def state(self) -> str:
+        """kept, broken or unchecked."""
+        return "unchecked" if self.offenders is None else "broken" if self.offenders else "kept"
+
+
 class Store:
     """The writer's database; a context manager that keeps every other writer out.
 
@@ -267,12 +293,17 @@ class Store:
         return outcome
 
     def finish(self, started: Started, outcomes: Sequence[Outcome], *, interrupted: bool = False) -> Run:
-        """Note the end of a run, publish the inventory, and sum the run up."""
+        """Note the end of a run, and sum it up; others can open the database until more is written."""
         finished_at = max([self.now(), *(outcome.finished_at for outcome in outcomes)])
         run = _run(started, finished_at, outcomes, "interrupted" if interrupted else _status(outcomes))
         self._sql("finish_run", **asdict(run) | {"totals": json.dumps(run.totals)})
-        self.publish()
+        self._close()
         return run
+
+    def judge(self, run: Run, results: Sequence[RuleResult]) -> None:
+        """Note what the rules found at the end of a run."""
+        for result in results:
+            self._sql("rule_result", run_id=run.run_id, **asdict(result))
 
     def approve(self, name: str) -> int:
         """Carry out the held deletions of a credential; return how many."""
@@ -325,10 +356,13 @@ class Store:
                 f"{self.path} was written by a newer File Inventory (schema {version}, this one knows {len(known)});"
                 " upgrade this one"
             )
-        for number, name in enumerate(known[version:], start=version + 1):
-            with self._transaction():
+        if version == len(known):
+            return
+        with self._transaction():
+            for number, name in enumerate(known[version:], start=version + 1):
                 self._sql(name)
                 self._sql("migrated", version=number)
+            self._sql(COMMENTS)
 
     @property
     def _connection(self) -> duckdb.DuckDBPyConnection:
@@ -461,6 +495,8 @@ def _configured(config: Config) -> pa.Table:
             "labels": [json.dumps(credential.labels, sort_keys=True) for credential in config.credentials],
             "key_fingerprint": pa.array([credential.fingerprint() for credential in config.credentials], pa.string()),
             "stale_after": [credential.stale_after for credential in config.credentials],
+            "quota_files": pa.array([credential.quota.files for credential in config.credentials], pa.int64()),
+            "quota_bytes": pa.array([credential.quota.bytes for credential in config.credentials], pa.int64()),
         }
     )
 
@@ -532,5 +568,5 @@ def _run(started: Started, finished_at: datetime, outcomes: Sequence[Outcome], s
     )
     whole = sum(outcome.status == Verdict.COMPLETE for outcome in outcomes)
     totals = {"credentials": len(outcomes), "complete": whole}
-    totals |= {name: sum(getattr(outcome, name) for outcome in outcomes) for name in summed}
+    totals |= {str(name): sum(getattr(outcome, name) for outcome in outcomes) for name in summed}
     return Run(**asdict(started), finished_at=finished_at, status=status, totals=totals, listings=tuple(outcomes))

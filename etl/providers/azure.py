@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from etl.providers.base import Credential, Provider, Secret, Url, bearer, secret, sent, whole
+from etl.providers.base import Credential, Provider, Secret, Url, bearer, below, secret, sent, whole
 from etl.providers.openai import READING, paged
 
 if TYPE_CHECKING:
@@ -74,4 +75,6 @@ def pages(get: Get, credential: AzureOpenAICredential) -> Iterator[Page]:
     return whole(get, "openai/files", holder=credential.file_provider, **asked)
 
 
-AZURE_OPENAI = Provider("azure-openai", AzureOpenAICredential, headers, pages, READING)
+_place = partial(below, "openai/v1/files")
+
+AZURE_OPENAI = Provider("azure-openai", AzureOpenAICredential, headers, pages, READING, _place)

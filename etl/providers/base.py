@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from cronsim import CronSim, CronSimError
 from pydantic import (
@@ -54,6 +54,25 @@ Duration = Annotated[
 ]
 """Seconds, written as `10s`, `5m`, `1h`, `7d`."""
 
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGTP]?)(i?)B", re.IGNORECASE)
+
+
+def _bytes(value: object) -> object:
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgtp".index(match[2].lower() or " "))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError("is not a size; write a number and a unit: 500MB, 100GB, 2.5TB, 1TiB")
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(_bytes),
+    Field(ge=1, le=2**63 - 1),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": r"^\d+(\.\d+)?\s*[kKmMgGtTpP]?[iI]?[bB]$"}),
+]
+"""Bytes, written as `500MB`, `2.5TB`, `1TiB`."""
 
 _HTTP_URL = TypeAdapter(AnyHttpUrl)
 
@@ -146,6 +165,22 @@ class Brake(Settings):
     count: int = Field(20, ge=0, description="Neither, unless more files than this are missing.")
 
 
+class Quota(Settings):
+    """What an account may hold at most; None where no limit is known."""
+
+    files: int | None = Field(None, ge=1, description="Most files.")
+    bytes: Size | None = Field(None, description="Most bytes, such as 100GB.")
+
+
+QUOTAS = {
+    "openai": Quota(bytes=2_500_000_000_000),  # a project: https://platform.openai.com/docs/api-reference/files
+    "anthropic": Quota(bytes=1_000_000_000_000),  # an organization
+    "gemini": Quota(bytes=20_000_000_000),  # a project: https://ai.google.dev/gemini-api/docs/files
+    "cohere": Quota(bytes=10_000_000_000),  # an organization: https://docs.cohere.com/docs/datasets
+}
+"""What providers allow, as their documentation says; a credential may say otherwise."""
+
+
 class Credential(Settings):
     """One configured way into one provider account; each provider adds its own settings."""
 
@@ -168,6 +203,7 @@ class Credential(Settings):
     track_extra: bool = Field(default=False, description="Let a change of unknown fields alone make a version.")
     http: RequestSettings = Field(default_factory=RequestSettings, description="Overrides of http above.")
     brake: Brake = Field(default_factory=Brake, description="Overrides of brake above.")
+    quota: Quota = Field(default_factory=Quota, description="What the account may hold; else what its provider allows.")
 
     @model_validator(mode="after")
     def _has_purposes(self) -> Self:
@@ -253,10 +289,17 @@ class Provider:
     """Yield every page; returning means that the end was proven, EndNotProven that it was not."""
     reading: Reading
     """What the fields of a record mean."""
+    place: Callable[[str], str] = lambda file_id: below("files", file_id)
+    """Where the file of an id is, below the base URL."""
     unsupported: Callable[[int, Json], bool] = lambda _status, _body: False
     """Whether this refusal (HTTP status, JSON body) means that no file list exists behind the route."""
     behind: Callable[[Any], Provider | None] = lambda _credential: None
     """The listing API that a credential speaks instead, if it is a way to another one."""
+
+
+def below(folder: str, file_id: str) -> str:
+    """Return the path of what has an id in a folder."""
+    return f"{folder}/{quote(file_id, safe='')}"
 
 
 def bearer(key: SecretStr | None) -> str | None:

@@ -5,12 +5,13 @@ https://docs.cohere.com/reference/list-datasets; cohere 7.3.1, datasets/client.p
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from etl.errors import EndNotProven
-from etl.providers.base import Credential, Page, Provider, Secret, Url, bearer, listed, sent, value
+from etl.providers.base import Credential, Page, Provider, Secret, Url, bearer, below, listed, sent, value
 from etl.transform.record import Reading
 
 if TYPE_CHECKING:
@@ -87,4 +88,4 @@ READING = Reading(
 )
 """The parts hold signed URLs. `mime_type` and `expires_at` are not told."""
 
-COHERE = Provider("cohere", CohereCredential, headers, pages, READING)
+COHERE = Provider("cohere", CohereCredential, headers, pages, READING, partial(below, "datasets"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 
@@ -68,4 +69,4 @@ READING = Reading(
 )
 """The id is the whole name, `accounts/.../datasets/...`. Sizes, `purpose`, `mime_type`, `expires_at` are not told."""
 
-FIREWORKS = Provider("fireworks", FireworksCredential, headers, pages, READING)
+FIREWORKS = Provider("fireworks", FireworksCredential, headers, pages, READING, quote)

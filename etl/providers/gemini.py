@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from etl.providers.base import Credential, Provider, Secret, Url, followed, secret, sent, token
+from etl.providers.base import Credential, Provider, Secret, Url, below, followed, secret, sent, token
 from etl.transform.record import Reading
 
 if TYPE_CHECKING:
@@ -62,4 +62,9 @@ READING = Reading(
 )
 """The id is the whole name, `files/...`, as the API wants it back. Sizes are digits in text. `purpose` is not told."""
 
-GEMINI = Provider("gemini", GeminiCredential, headers, pages, READING)
+
+def _place(file_id: str) -> str:
+    return below("files", file_id.removeprefix("files/"))
+
+
+GEMINI = Provider("gemini", GeminiCredential, headers, pages, READING, _place)

@@ -308,4 +308,4 @@ def unsupported(status: int, body: Json) -> bool:
     return status == 500 and ("listFiles is not supported" in message or message == "Model is required")  # noqa: PLR2004
 
 
-PORTKEY = Provider("portkey", PortkeyCredential, headers, pages, READING, unsupported, behind)
+PORTKEY = Provider("portkey", PortkeyCredential, headers, pages, READING, unsupported=unsupported, behind=behind)

@@ -9,7 +9,6 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from etl.errors import ConfigError
@@ -65,10 +64,16 @@ class Overview:
     since: datetime
     totals: Row
     """files, bytes, unknown_sizes, stale_files, shared_files, oldest."""
-    changed: dict[str, int]
-    """Changes since `since`, by kind."""
+    changes: list[Row]
+    """What changed since `since`: change, reason, changes, and the bytes that it added."""
     storage: dict[str, list[Row]]
     """By provider, purpose, credential, and `label KEY` of each key: name, files, bytes, unknown_sizes, stale_files."""
+    overlaps: list[Row]
+    """What several credentials see: credentials, files, bytes, unknown_sizes."""
+    quotas: list[Row]
+    """How full accounts of known limits are, the fullest first; `used` is 1 where one is full."""
+    rules: list[Row]
+    """What the rules found at the end of the latest run: rule, state (kept, broken, unchecked), offenders, ..."""
     credentials: list[Row]
     """The rows of `status`, each with `listings`: the latest, oldest first."""
     held: list[Row]
@@ -76,6 +81,19 @@ class Overview:
     largest: list[Row]
     oldest: list[Row]
     duplicates: list[Row]
+
+    @property
+    def changed(self) -> dict[str, int]:
+        """How many changes there were, by kind."""
+        sums: dict[str, int] = defaultdict(int)
+        for row in self.changes:
+            sums[row["change"]] += row["changes"]
+        return dict(sums)
+
+    @property
+    def expired(self) -> int:
+        """How many of the deleted files were past their time."""
+        return sum(row["changes"] for row in self.changes if row["reason"] == "expired")
 
     def states(self) -> dict[str, int]:
         """Count the active credentials by state: fresh, stale, held."""
@@ -96,13 +114,17 @@ def overview(
         limit: Rows of each list of files.
     """
     now = now or datetime.now(UTC)
-    inventory.connection.execute(resources.files("etl.report").joinpath("sql", "current_files.sql").read_text())
+    inventory.make("shown_now")
+    inventory.make("current_files")
     return Overview(
         now=now,
         since=since,
         totals=ask(inventory, "totals")[0],
-        changed={row["change"]: row["changes"] for row in ask(inventory, "changed", since=since)},
+        changes=ask(inventory, "changed", since=since),
         storage=storage(inventory),
+        overlaps=ask(inventory, "overlaps"),
+        quotas=ask(inventory, "quotas"),
+        rules=ask(inventory, "rules"),
         credentials=credentials(inventory),
         held=held(inventory),
         expiring=ask(inventory, "expiring", now=now, until=now + timedelta(days=days), limit=limit),
@@ -155,6 +177,42 @@ def storage(inventory: Inventory) -> dict[str, list[Row]]:
     for row in ask(inventory, "storage"):
         kinds.setdefault(row.pop("kind"), []).append(row)
     return kinds
+
+
+@dataclass(frozen=True)
+class Former:
+    """What was there at an earlier time; what a first listing found later counts: it was there before we looked."""
+
+    totals: Row
+    storage: dict[str, list[Row]]
+
+
+def former(inventory: Inventory, since: datetime) -> Former:
+    """Return the totals and the storage of an earlier time, to tell growth from."""
+    inventory.make("shown_then", since=since)
+    inventory.make("current_files")
+    return Former(ask(inventory, "totals")[0], storage(inventory))
+
+
+def grown(now: dict[str, list[Row]], then: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """Add to each row of storage how many files and bytes it has more than then; what is empty now comes last."""
+    return {kind: _grown(rows, then.get(kind, [])) for kind, rows in now.items()}
+
+
+def _grown(now: list[Row], then: list[Row]) -> list[Row]:
+    was = {row["name"]: row for row in then}
+    names = {row["name"] for row in now}
+    empty = {"files": 0, "bytes": None, "unknown_sizes": 0, "stale_files": 0}
+    gone = [{"name": row["name"]} | empty for row in then if row["name"] not in names]
+    return [row | growth(row, was.get(row["name"], empty)) for row in (*now, *gone)]
+
+
+def growth(now: Row, then: Row) -> Row:
+    """Return how many files and bytes of known size there are more than then."""
+    return {
+        "more_files": now["files"] - then["files"],
+        "more_bytes": (now["bytes"] or 0) - (then["bytes"] or 0),
+    }
 
 
 def credentials(inventory: Inventory, listings: int = 30) -> list[Row]:

@@ -18,6 +18,17 @@ LETTERS = {"complete": "C", "held": "H", "incomplete": "I", "failed": "F", "unsu
 """What stands in the cell of a verdict, beside its colour."""
 
 
+MEANINGS = {
+    "baseline": "there before we looked",
+    "created": "came",
+    "updated": "the record changed",
+    "deleted": "gone before its time, or without one",
+    "expired": "deleted past its time",
+    "restored": "gone before, and back",
+}
+"""What kinds of change are, for those who read of them the first time."""
+
+
 def environment(*packages: str, linked: bool) -> Environment:
     """Return what renders the templates of these packages and the shared ones.
 
@@ -33,7 +44,13 @@ def environment(*packages: str, linked: bool) -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= _FILTERS
-    made.globals |= {"query": _query, "letters": LETTERS, "chart_css": Markup(charts.STYLE), "linked": linked}  # noqa: S704 - a file of ours
+    made.globals |= {
+        "query": _query,
+        "letters": LETTERS,
+        "meanings": MEANINGS,
+        "chart_css": Markup(charts.STYLE),  # noqa: S704 - a file of ours
+        "linked": linked,
+    }
     return made
 
 
@@ -76,6 +93,14 @@ def _number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
+def _more(value: int) -> str:
+    return f"{value:+,}".replace("-", "\N{MINUS SIGN}") if value else "0"
+
+
+def _more_size(value: int) -> Markup:
+    return Markup("{}{}").format({True: "+", False: "\N{MINUS SIGN}"}[value >= 0] if value else "", _size(abs(value)))
+
+
 def _segment(value: str) -> str:
     return quote(value, safe="")
 
@@ -111,6 +136,8 @@ _FILTERS = {
     "size": _size,
     "value": _value,
     "number": _number,
+    "more": _more,
+    "more_size": _more_size,
     "segment": _segment,
     "ago": _ago,
 }

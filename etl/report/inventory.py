@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from threading import Lock
@@ -20,7 +22,17 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-TABLES = ("credentials", "runs", "listings", "files", "file_changes", "held_deletions", "rejected_records")
+TABLES = (
+    "credentials",
+    "runs",
+    "listings",
+    "files",
+    "file_changes",
+    "change_totals",
+    "held_deletions",
+    "rejected_records",
+    "rule_results",
+)
 """What `export` writes."""
 
 _ATTACH = "attach '{path}' as inventory (read_only); use inventory"
@@ -31,7 +43,6 @@ first: its settings, and its copy, though another one was published since.
 """
 
 _SANDBOX = """
-set timezone = 'UTC';
 set enable_progress_bar = false;
 set python_enable_replacements = false;
 set enable_external_access = false;
@@ -59,7 +70,12 @@ class Inventory:
 
     def ask(self, question: str, /, **params: Any) -> pa.RecordBatchReader:
         """Ask a standing question, the name of a file in `sql/`."""
-        return self.query(resources.files("etl.report").joinpath("sql", f"{question}.sql").read_text(), **params)
+        return self.query(_text(question), **params)
+
+    def make(self, script: str, /, **params: Any) -> None:
+        """Run a script of `sql/` that makes what later questions read."""
+        for statement in self.connection.extract_statements(_text(script)):
+            self.connection.execute(statement, {name: params[name] for name in statement.named_parameters})
 
     def expect_credential(self, name: str) -> None:
         """Raise ConfigError, with the nearest name, where no credential of that name was ever configured."""
@@ -69,19 +85,33 @@ class Inventory:
 
 
 @contextmanager
-def open_published(path: str | Path, **limits: str | int) -> Iterator[Inventory]:
+def open_published(path: str | Path, as_of: datetime | None = None, **limits: str | int) -> Iterator[Inventory]:
     """Open the published database: no writing, no other files, no extensions, no settings.
 
     Args:
         path: The published database. What is published later is seen by those who open it later.
+        as_of: Show every table and view as it was then; `inventory.files` and so on are still those of now.
         limits: Settings of DuckDB for this reader, such as memory_limit and threads.
 
     Raises:
         StoreError: Nothing has been published there, or it cannot be opened.
+        ConfigError: Nothing was known yet at that time.
     """
     with _connect(Path(path), **limits) as connection:
+        inventory = Inventory(connection)
+        connection.execute("set timezone = 'UTC'")
+        if as_of is not None:
+            _expect_known(inventory, as_of)
+            inventory.make("as_of", as_of=as_of)
         connection.execute(_SANDBOX)
-        yield Inventory(connection)
+        yield inventory
+
+
+def _expect_known(inventory: Inventory, moment: datetime) -> None:
+    [first] = inventory.query("select min(finished_at) as first from runs").read_all()["first"].to_pylist()
+    if first is None or moment < first:
+        known = f"; the first run ended at {first:%Y-%m-%d %H:%M:%S}Z" if first else ""
+        raise ConfigError(f"nothing was known at {moment:%Y-%m-%d %H:%M:%S}Z{known}")
 
 
 class Published:
@@ -126,26 +156,64 @@ def _copy(path: Path) -> tuple[int, int]:
 _NOTHING = "{path}: nothing is published there yet; run: file-inventory sync"
 
 
-def export(path: str | Path, folder: str | Path, kind: str) -> list[Path]:
-    """Write every table of the published database into a folder, as parquet or csv; return the files."""
+MONTHS = {"files": "created_at", "file_changes": "observed_at", "listings": "started_at"}
+"""Tables that may be exported by credential and month, and the month of what."""
+
+
+def export(path: str | Path, folder: str | Path, kind: str, *, partitioned: bool = False) -> list[Path]:
+    """Write every table of the published database into a folder.
+
+    Args:
+        path: The published database.
+        folder: Made if need be; each table in it is replaced once it is written whole.
+        kind: parquet or csv.
+        partitioned: Write the tables that grow as `TABLE/credential=NAME/month=2026-11/*`, as Hive does; a month that
+            is not known is `unknown`.
+
+    Returns:
+        The files and folders written.
+
+    Raises:
+        StoreError: Nothing is published, or the folder cannot be written to.
+    """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _connect(Path(path)) as connection:
             connection.execute("set timezone = 'UTC'")
-            written = [folder / f"{name}.{kind}" for name in TABLES]
-            for name, target in zip(TABLES, written, strict=True):
-                table = connection.table(name)
-                table.write_parquet(str(target)) if kind == "parquet" else table.write_csv(str(target))
+            return [_export(connection.table(name), name, folder, kind, partitioned=partitioned) for name in TABLES]
     except (OSError, duckdb.IOException) as error:
         raise StoreError(f"{folder}: cannot be written to: {error}") from None
-    return written
+
+
+def _export(table: duckdb.DuckDBPyRelation, name: str, folder: Path, kind: str, *, partitioned: bool) -> Path:
+    partitioned = partitioned and name in MONTHS
+    if partitioned:
+        table = table.project(f"*, coalesce(strftime({MONTHS[name]}, '%Y-%m'), 'unknown') as month")
+    columns = ["credential", "month"] if partitioned else None
+    target = folder / (name if partitioned else f"{name}.{kind}")
+    fresh = folder / f".{target.name}.fresh"
+    _remove(fresh)
+    try:
+        write = table.write_parquet if kind == "parquet" else table.write_csv
+        write(str(fresh), partition_by=columns, write_partition_columns=partitioned or None)
+        _remove(target)
+        fresh.replace(target)
+    finally:
+        _remove(fresh)
+    return target
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def moment(text: str, now: datetime | None = None) -> datetime:
     """Read `24h`, `7d` as so long ago, or a date or time (UTC unless it says otherwise)."""
-    if match := re.fullmatch(r"(\d+)\s*([mhdw])", text.strip()):
-        unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
+    if match := re.fullmatch(r"(\d+)\s*([smhdw])", text.strip()):
+        unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
         with suppress(OverflowError):
             return (now or datetime.now(UTC)) - timedelta(**{unit: int(match[1])})
     try:
@@ -153,6 +221,11 @@ def moment(text: str, now: datetime | None = None) -> datetime:
     except ValueError:
         raise ConfigError(f"{text} is no time; write how long ago (24h, 7d) or when (2026-11-23)") from None
     return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files("etl.report").joinpath("sql", f"{name}.sql").read_text()
 
 
 def _connect(path: Path, **limits: str | int) -> duckdb.DuckDBPyConnection:

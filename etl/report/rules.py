@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from etl.errors import QueryError, redact
+from etl.load.store import RuleResult
 from etl.report.inventory import open_published
 
 if TYPE_CHECKING:
@@ -31,51 +31,43 @@ _GLANCE = 0.05
 """Seconds between two looks whether to end; an interrupt that meets DuckDB between two statements is lost."""
 
 
-@dataclass(frozen=True)
-class Breach:
-    """A rule that is broken, or cannot be checked."""
-
-    rule: str
-    severity: str
-    """warning or critical."""
-    message: str
-    """What the operator wrote, or why the rule cannot be checked."""
-    offenders: int | None
-    """Rows of the query; None where it cannot be checked."""
-    examples: tuple[str, ...]
-    """The first offenders, as `column=value` texts."""
-
-
-def breaches(path: Path, config: Config, stop: Event | None = None) -> list[Breach]:
-    """Check every rule on the published database; what is wrong with one rule stops no other.
+def check(path: Path, config: Config, stop: Event | None = None) -> list[RuleResult]:
+    """Check every rule on a database; what is wrong with one rule stops no other.
 
     Args:
-        path: The published database.
+        path: The published database, or the writer's while it is closed.
         config: Its rules, and the time and memory that each may take.
         stop: Once set, what is still to be checked counts as not checkable, at once.
 
     Raises:
-        StoreError: Nothing is published there.
+        StoreError: There is no such database.
     """
     if not config.rules:
         return []
     with open_published(path, memory_limit=config.serve.query_memory, threads=2, temp_directory="") as inventory:
-        checked = [_check(inventory, rule, config, stop or Event()) for rule in config.rules]
-    return [breach for breach in checked if breach]
+        return [_check(inventory, rule, config, stop or Event()) for rule in config.rules]
 
 
-def _check(inventory: Inventory, rule: Rule, config: Config, stop: Event) -> Breach | None:
+def offenders(inventory: Inventory, rule: Rule, config: Config) -> pa.Table:
+    """Return all that a rule finds; raise QueryError where it cannot be checked."""
+    try:
+        with _ended_after(inventory, config.serve.query_timeout, Event()):
+            return inventory.query(rule.query).read_all()
+    except (QueryError, duckdb.Error, pa.ArrowException, OSError) as error:
+        raise QueryError(f"rule {rule.name} cannot be checked: {_cause(error, config)}") from None
+
+
+def _check(inventory: Inventory, rule: Rule, config: Config, stop: Event) -> RuleResult:
     try:
         with _ended_after(inventory, config.serve.query_timeout, stop):
-            offenders, examples = _offenders(inventory.query(rule.query))
+            offenders, examples = _counted(inventory.query(rule.query))
     except (QueryError, duckdb.Error, pa.ArrowException, OSError) as error:
-        message = f"the rule cannot be checked: {_cause(error, config)}"
-        return Breach(rule.name, rule.severity, message, None, ())
+        return RuleResult(rule.name, rule.severity, rule.message, None, (), _cause(error, config))
     named = tuple(redact(_example(row), config.secrets())[:_LONGEST] for row in examples)
-    return Breach(rule.name, rule.severity, rule.message, offenders, named) if offenders else None
+    return RuleResult(rule.name, rule.severity, rule.message, offenders, named)
 
 
-def _offenders(batches: Iterable[pa.RecordBatch]) -> tuple[int, list[dict[str, Any]]]:
+def _counted(batches: Iterable[pa.RecordBatch]) -> tuple[int, list[dict[str, Any]]]:
     count = 0
     first: list[dict[str, Any]] = []
     for batch in batches:

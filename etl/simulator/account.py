@@ -113,13 +113,13 @@ class Account:
             keys = self._some(later if len(later) >= count else self.files, count)
             return self._put([self.files[key] | {"expires_at": due} for key in keys])
 
-    def expire(self, count: int = 1) -> list[str]:
-        """Remove files whose `expires_at` has passed, the longest overdue first; see `age`."""
+    def expire(self, count: int | None = None) -> list[str]:
+        """Remove files whose `expires_at` has passed, all or the longest overdue; see `age`."""
         with self._lock:
             due = {
                 key: at for key, file in self.files.items() if (at := file.get("expires_at", self.now + 1)) <= self.now
             }
-            if count > len(due):
+            if count is not None and count > len(due):
                 raise ValueError(f"only {len(due)} files are past their expiry: age some first")
             keys = sorted(due, key=lambda key: int(due[key]))[:count]
             self.remove(*keys)

@@ -211,6 +211,19 @@ class CredentialState(BaseModel):
     error: str | None
 
 
+class RuleState(BaseModel):
+    """What a rule found at the end of the latest run."""
+
+    rule: str
+    severity: str = Field(description="warning or critical.")
+    state: str = Field(description="kept, broken or unchecked.")
+    message: str
+    offenders: int | None = Field(description="Rows that break it; null where it could not be checked.")
+    examples: list[str]
+    error: str | None = Field(description="Why it could not be checked.")
+    checked_at: datetime
+
+
 class State(BaseModel):
     """What `status` tells, and what the service is about."""
 
@@ -218,16 +231,18 @@ class State(BaseModel):
     next_run: datetime | None = Field(description="By the schedule; null without one.")
     running: str | None = Field(description="What is being written now, in words.")
     credentials: list[CredentialState]
+    rules: list[RuleState]
 
 
 @router.get("/status", responses=documented(503))
 def status(service: Controlled, inventory: Reader) -> State:
-    """Tell for each credential how fresh it is, how many files it has, and what is held."""
+    """Tell for each credential how fresh it is, how many files it has, and what is held; and what the rules found."""
     return State(
         published_at=published_at(service),
         next_run=service.next_run(),
         running=service.running,
         credentials=_read(inventory, "status", CredentialState),
+        rules=_read(inventory, "rules", RuleState),
     )
 
 

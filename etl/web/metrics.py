@@ -153,6 +153,7 @@ class Reading:
     copy: tuple[int, int]
     credentials: list[Row]
     totals: Row
+    rules: list[Row]
 
 
 class Standing(Collector):
@@ -175,9 +176,10 @@ class Standing(Collector):
         yield _gauge("ready", "1 where the inventory can be read, and the service is alive and not stopping.", ready)
         yield from _of_service(self._control)
         yield from _of_store(config.store)
-        known = reading or Reading((0, 0), [], {})
+        known = reading or Reading((0, 0), [], {}, [])
         yield from _of_credentials(_current(known.credentials, config, time.time()))
         yield from (_gauge(name, meaning, known.totals.get(name)) for name, meaning in OF_TOTALS.items())
+        yield from _of_rules(known.rules, {rule.name for rule in config.rules})
 
     def _read(self, path: Path) -> Reading | None:
         with self._lock, suppress(OSError, FileInventoryError):
@@ -197,10 +199,13 @@ def _copy(path: Path) -> tuple[int, int]:
 def _reading(path: Path, copy: tuple[int, int]) -> Reading:
     with open_published(path, memory_limit="1GB", threads=2) as inventory:
         credentials = inventory.ask("metrics_credentials").read_all().to_pylist()
+        inventory.make("shown_now")
+        inventory.make("current_files")
         [totals] = inventory.ask("metrics_totals").read_all().to_pylist()
+        rules = inventory.ask("rules").read_all().to_pylist()
     for row in credentials:
         row["expiries"] = array("d", row["expiries"])  # there may be a million
-    return Reading(copy, credentials, totals)
+    return Reading(copy, credentials, totals, rules)
 
 
 def _current(credentials: Iterable[Row], config: Config, now: float) -> list[Row]:
@@ -232,6 +237,21 @@ def _of_credentials(rows: Sequence[Row]) -> Iterator[Metric]:
         for verdict in Verdict
     )
     yield _labelled("last_verdict", "1 at the verdict of the last listing.", ["credential", "verdict"], verdicts)
+
+
+def _of_rules(rows: Sequence[Row], configured: set[str]) -> Iterator[Metric]:
+    kept = [row for row in rows if row["rule"] in configured]
+    labels = ["rule", "severity"]
+    for name, meaning, told in (
+        (
+            "rule_offenders",
+            "What breaks a rule, as of the last run; absent where it could not be checked.",
+            "offenders",
+        ),
+        ("rule_unchecked", "1 where a rule could not be checked at the end of the last run.", "unchecked"),
+    ):
+        samples = (((row["rule"], row["severity"]), row[told]) for row in kept)
+        yield _labelled(name, meaning, labels, samples)
 
 
 def _of_service(control: Control) -> Iterator[Metric]:

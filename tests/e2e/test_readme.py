@@ -1,11 +1,14 @@
 """Every example in the README runs, and says what is true."""
 
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 
 from etl import cli
 from etl.config import load_config
@@ -70,13 +73,18 @@ def test_the_configuration_is_valid(tmp_path: Path) -> None:
 def test_the_commands_succeed_one_after_the_other(workplace: Path) -> None:
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("file-inventory")]
     assert commands.pop().split()[:2] == ["file-inventory", "serve"]  # which test_serve.py runs
-    assert len(commands) == 8
+    assert len(commands) == 12
     assert commands[0].split()[:2] == ["file-inventory", "init"]
     configured = (workplace / "config" / "inventory.yaml").read_text()
     (workplace / "config" / "inventory.yaml").unlink()
     assert run(commands[0]) == 0
     (workplace / "config" / "inventory.yaml").write_text(configured)
-    assert [run(command) for command in commands[1:]] == [0] * 7
+    with time_machine.travel(datetime.now(UTC) - timedelta(days=60)):
+        assert run("file-inventory sync") == 0
+    statuses = {command.split()[1]: run(command) for command in commands[1:]}
+    assert {command for command, status in statuses.items() if status} == {"rules"}
+    assert statuses["rules"] == 1
+    assert {path.name for path in workplace.iterdir()} >= {"report.html", "backup", "old-batch-files.sh"}
 
 
 def test_the_sql_answers(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,3 +100,8 @@ def test_the_python_example_runs(workplace: Path, capsys: pytest.CaptureFixture[
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - the example is ours
     assert capsys.readouterr().out == "complete 76\n"
     assert (workplace / "data" / "inventory.duckdb").exists()
+
+
+def test_the_page_on_the_data_says_what_the_database_says() -> None:
+    dictionary = runpy.run_path(str(ROOT / "tests" / "dictionary.py"))
+    assert (ROOT / "data" / "README.md").read_text() == dictionary["page"](), "write it anew with: make schema"

@@ -1,5 +1,6 @@
 """Alerts from real runs, through Apprise, to real webhooks on this machine."""
 
+import base64
 import json
 import logging
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Self
 
 import pytest
@@ -17,7 +18,8 @@ import pytest
 from etl import alerts, cli
 from etl.alerts import Alerts, Condition, conditions
 from etl.config import Config
-from etl.report.rules import breaches
+from etl.errors import ConfigError
+from etl.report.rules import check
 from etl.simulator import FAULTS, Account, Simulator
 
 from .conftest import TOKEN, Lab, direct
@@ -33,6 +35,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.taken: list[dict[str, str]] = []
+        self.attached: list[tuple[str, bytes]] = []
         self.tried = 0
         self.status = 200
         receiver = self
@@ -43,6 +46,8 @@ class Receiver:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 if receiver.status == 200:
                     receiver.taken.append({name: body[name] for name in ("type", "title", "message")})
+                    for file in body["attachments"]:
+                        receiver.attached.append((file["filename"], base64.b64decode(file["base64"])))
                 self.send_response(receiver.status)
                 self.end_headers()
 
@@ -97,7 +102,8 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def told(config: Config, lab: Lab) -> list[Condition]:
-    return conditions(lab.path, config, breaches(lab.path, config))
+    broken = [result for result in check(lab.path, config) if result.state != "kept"]
+    return conditions(lab.path, config, broken)
 
 
 # What holds
@@ -349,3 +355,68 @@ def test_without_a_channel_there_is_nothing_to_test(
     assert capfd.readouterr().err == (
         "alerts.to: names no channel; add the Apprise URL of one, as a reference: ${NAME}\n"
     )
+
+
+# Reports
+
+
+def test_a_report_is_sent_as_a_page_with_its_summary(lab: Lab, simulator: Simulator, receiver: Receiver) -> None:
+    simulator.accounts[TOKEN] = Account(40, seed=1)
+    config = lab.config(direct(simulator), alerts={"to": [receiver.url]})
+    lab.sync(config)
+    assert list(alerts.send_report(config, Event())) == [("alerts.to[0] (json)", None)]
+    [message] = receiver.taken
+    assert message["type"] == "info"
+    assert re.fullmatch(r"File Inventory: report of \d{4}-\d\d-\d\d", message["title"])
+    assert message["message"].startswith("40 files are held, ")
+    [(name, page)] = receiver.attached
+    assert re.fullmatch(r"file-inventory-\d{4}-\d\d-\d\d\.html", name)
+    assert message["message"].encode() in page
+
+
+def test_a_report_is_sent_as_a_message(lab: Lab, simulator: Simulator, receiver: Receiver) -> None:
+    simulator.accounts[TOKEN] = Account(40, seed=1)
+    config = lab.config(direct(simulator), alerts={"to": [receiver.url]}, report={"format": "md", "since": "1d"})
+    lab.sync(config)
+    list(alerts.send_report(config, Event()))
+    assert "| acme | fresh |" in receiver.taken[0]["message"]
+    assert receiver.attached == []
+
+
+def test_a_report_is_sent_again_to_a_channel_that_does_not_take_it(
+    lab: Lab, simulator: Simulator, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "PAUSE", 0.01)
+    receiver.status = 500
+    config = lab.config(direct(simulator), alerts={"to": [receiver.url]})
+    lab.sync(config)
+    [(channel, trouble)] = alerts.send_report(config, Event())
+    assert (channel, receiver.tried) == ("alerts.to[0] (json)", alerts.TRIES)
+    assert trouble
+    assert KEY not in trouble
+    told = Event()
+    told.set()
+    list(alerts.send_report(config, told))
+    assert receiver.tried <= alerts.TRIES + 1
+
+
+def test_a_report_needs_a_channel(
+    lab: Lab, simulator: Simulator, tmp_path: Path, capsys: pytest.CaptureFixture[str], receiver: Receiver
+) -> None:
+    with pytest.raises(ConfigError, match=r"alerts\.to: names no channel"):
+        list(alerts.send_report(lab.config(direct(simulator)), Event()))
+    with pytest.raises(ValueError, match=r"report: has a schedule, but alerts\.to names no channel"):
+        lab.config(direct(simulator), report={"schedule": "0 8 * * 1"})
+    config = lab.config(direct(simulator), alerts={"to": [receiver.url]})
+    lab.sync(config)
+    path = tmp_path / "inventory.yaml"
+    path.write_text(
+        f"store: {lab.path}\nalerts: {{to: ['file:{tmp_path}/to']}}\n"
+        f"credentials: [{{name: acme, type: openai, base_url: {simulator.url}}}]\n"
+    )
+    (tmp_path / "to").write_text(receiver.url)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--config", str(path), "report", "--send"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == "ok      alerts.to[0] (json)\n"
+    assert len(receiver.attached) == 1

@@ -349,3 +349,27 @@ def test_the_routes_are_described(lab: Lab, simulator: Simulator) -> None:
         "text/plain",
         "application/openmetrics-text",
     }
+
+
+def test_what_rules_found_is_measured(lab: Lab, simulator: Simulator, account: Account) -> None:
+    assert account.files
+    rules = [
+        {"name": "all", "message": "x", "query": "from files", "severity": "critical"},
+        {"name": "none", "message": "x", "query": "from files where false"},
+        {"name": "odd", "message": "x", "query": "from nowhere"},
+    ]
+    with serving(lab.config(direct(simulator), rules=rules)) as site:
+        site.service.sync((), "api").result(30)
+        told = Scrape(site.client)
+        assert told("rule_offenders", rule="all", severity="critical") == 40
+        assert told("rule_offenders", rule="none", severity="warning") == 0
+        assert told("rule_offenders", rule="odd", severity="warning") is None
+        assert told("rule_unchecked", rule="odd", severity="warning") == 1
+        state = site.client.get("/api/status").json()
+        assert [(one["rule"], one["state"]) for one in state["rules"]] == [
+            ("all", "broken"),
+            ("odd", "unchecked"),
+            ("none", "kept"),
+        ]
+        site.service.config = lab.config(direct(simulator))
+        assert Scrape(site.client)("rule_offenders", rule="all", severity="critical") is None

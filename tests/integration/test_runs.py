@@ -78,6 +78,7 @@ def test_a_run_adds_up_what_its_listings_did(lab: Lab, simulator: Simulator) -> 
     assert len(listings) == 6
     totals = {"credentials": 6, "complete": 4} | {name: sum(row[name] for row in listings) for name in SUMMED}
     assert run.totals == totals
+    assert {type(name) for name in run.totals} == {str}  # as those who hand them on need them
     assert totals["restored"] == 5
     assert totals["held"] == len(simulator.accounts["sk-3"].files) - 1
     assert published.runs[-1] | {"totals": json.loads(published.runs[-1]["totals"])} == {
@@ -207,6 +208,8 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "scope": json.dumps(scope | {"provider": "acme-cloud", "keys": key_print(TOKEN)}),
             "last_attempt_at": at["acme"],
             "last_complete_at": at["acme"],
+            "quota_files": None,
+            "quota_bytes": None,
         },
         {
             "name": "keyless",
@@ -220,6 +223,8 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "scope": None,
             "last_attempt_at": at["keyless"],
             "last_complete_at": None,
+            "quota_files": None,
+            "quota_bytes": None,
         },
         {
             "name": "plain",
@@ -233,6 +238,8 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "scope": json.dumps(scope | {"keys": key_print(TOKEN)}),
             "last_attempt_at": at["plain"],
             "last_complete_at": plain_before,
+            "quota_files": None,
+            "quota_bytes": None,
         },
     ]
 

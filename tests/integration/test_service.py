@@ -139,6 +139,28 @@ def test_jitter_shifts_the_turns_of_a_schedule(watched: Callable[..., Watch], la
     assert all(timedelta() <= shift <= timedelta(minutes=30) for shift in shifts)
 
 
+def test_the_report_is_sent_on_its_own_schedule_which_is_no_run(
+    watched: Callable[..., Watch], lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[float] = []
+
+    def send(config: Config, _stop: threading.Event) -> Iterator[tuple[str, str | None]]:
+        sent.append(config.report.since)
+        yield from [("good", None), ("bad", "it is closed")]
+
+    monkeypatch.setattr("etl.alerts.send_report", send)
+    caplog.set_level("INFO")
+    watch = watched(report={"schedule": "every 50ms", "since": "1d"}, alerts={"to": ["json://127.0.0.1:9/x"]})
+    lab.sync(watch.configs[0])
+    with watch.service() as service:
+        eventually(lambda: len(sent) >= 2)
+        assert service.next_run() is None
+    assert set(sent) == {86400}
+    assert watch.runs == []
+    told = {(record.message, vars(record).get("channel")) for record in caplog.records if record.name == "etl.service"}
+    assert {("report sent", "good"), ("the report was not taken", "bad")} <= told
+
+
 def test_runs_never_overlap_whoever_asks(watched: Callable[..., Watch]) -> None:
     watch = watched("one", "two", "three", schedule="every 50ms", http={"workers": 1, "requests_per_second": 10_000})
     with watch.service() as service:

@@ -327,6 +327,24 @@ def test_together_says_what_is_wrong_with_a_file(report: Any, details: str | Non
     assert value(TOGETHER, "status_details", validation_report=report) == details
 
 
+# Places
+
+
+@pytest.mark.parametrize(
+    ("kind", "file_id", "place"),
+    [
+        ("openai", "file-1", "files/file-1"),
+        ("openai", "../a?b", "files/..%2Fa%3Fb"),
+        ("azure-openai", "file-1", "openai/v1/files/file-1"),
+        ("gemini", "files/abc", "files/abc"),
+        ("fireworks", "accounts/acme/datasets/d", "accounts/acme/datasets/d"),
+        ("cohere", "a/b", "datasets/a%2Fb"),
+    ],
+)
+def test_a_file_is_found_below_the_base_url(kind: str, file_id: str, place: str) -> None:
+    assert PROVIDERS[kind].place(file_id) == place
+
+
 # Hints
 
 

@@ -23,14 +23,20 @@ SIZES = st.none() | st.integers(0, 5)
 Row = tuple[Any, ...]
 
 
+MIGRATIONS = [
+    file.read_text()
+    for file in sorted(resources.files("etl.load").joinpath("sql", "migrations").iterdir(), key=lambda file: file.name)
+]
+
+
 @pytest.fixture(scope="module")
 def empty() -> Iterator[Inventory]:
     """An inventory of two active credentials, a and b, that see one account, and of one given up, c."""
-    schema = resources.files("etl.load").joinpath("sql", "migrations", "0001_inventory.sql").read_text()
     labels = {"a": {"team": "x", "env": "prod"}, "b": {"team": "y"}, "c": {"team": "z"}}
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("set timezone = 'UTC'; set enable_progress_bar = false")
-        connection.execute(schema)
+        for migration in MIGRATIONS:
+            connection.execute(migration)
         for name, own in labels.items():
             credential = [
                 name,
@@ -44,16 +50,22 @@ def empty() -> Iterator[Inventory]:
                 None,
                 NOW,
                 NOW,
+                None,
+                None,
             ]
             connection.execute(f"insert into credentials values ({', '.join('?' * len(credential))})", credential)
         yield Inventory(connection)
 
 
 def fill(inventory: Inventory, table: str, rows: list[Row]) -> None:
-    """Replace what a table holds."""
+    """Replace what a table holds; with the change log, what it adds up to, as the migration does that counts it."""
     inventory.connection.execute(f"delete from {table}")
     if rows:
         inventory.connection.executemany(f"insert into {table} values ({', '.join('?' * len(rows[0]))})", rows)
+    if table == "file_changes":
+        _, count, *_ = inventory.connection.extract_statements(MIGRATIONS[1])
+        inventory.connection.execute("delete from change_totals")
+        inventory.connection.execute(count)
 
 
 def change(number: int, at: datetime, credential: str, file_id: str, kind: str, size: int | None, *fields: str) -> Row:

@@ -38,7 +38,7 @@ def test_a_row_names_the_columns_that_stay_null(kind: str) -> None:
 def test_a_row_names_the_settings_that_only_this_type_has(kind: str) -> None:
     row = " ".join(rows()[kind])
     common = {"name", "type", "base_url", "provider", "purpose", "labels", "headers", "schedule", "stale_after"}
-    common |= {"track_extra", "http", "brake", "api_key", "version"}
+    common |= {"track_extra", "http", "brake", "quota", "api_key", "version"}
     own = PROVIDERS[kind].settings.model_fields.keys() - common
     assert kind == "portkey" or [name for name in sorted(own) if f"`{name}" not in row] == []
 
@@ -66,6 +66,7 @@ def test_the_examples_in_the_starter_are_right_once_they_are_uncommented(tmp_pat
     path = tmp_path / "inventory.yaml"
     path.write_text(text)
     config = load_config(path, env=dict.fromkeys(re.findall(r"\$\{(\w+)}", text), "value"))
-    assert len(config.credentials) == len(re.findall(r"^  - ", text, re.MULTILINE))
+    credentials = text.split("\n# http:")[0]
+    assert len(config.credentials) == len(re.findall(r"^  - ", credentials, re.MULTILINE))
     assert {credential.type for credential in config.credentials} == PROVIDERS.keys()
     assert YAML(typ="safe", pure=True).load(path)["store"] == "data/inventory.duckdb"

@@ -10,7 +10,8 @@ import pytest
 
 from etl.config import Config
 from etl.errors import StoreError
-from etl.report.rules import Breach, breaches
+from etl.load.store import RuleResult
+from etl.report.rules import check
 
 ENDLESS = "select count(*) from range(10000000000) a, range(100) b"
 
@@ -32,13 +33,13 @@ def config(path: Path, *rules: dict[str, Any], **serve: Any) -> Config:
     return Config.model_validate({"store": path, "credentials": [acme], "rules": given, "serve": serve})
 
 
-def broken(path: Path, *rules: dict[str, Any], **serve: Any) -> list[Breach]:
-    return breaches(path, config(path, *rules, **serve))
+def broken(path: Path, *rules: dict[str, Any], **serve: Any) -> list[RuleResult]:
+    return [result for result in check(path, config(path, *rules, **serve)) if result.state != "kept"]
 
 
 def test_every_row_is_an_offender_and_the_first_are_named(path: Path) -> None:
     assert broken(path, {"query": "from files order by file_id", "severity": "critical"}) == [
-        Breach(
+        RuleResult(
             rule="rule-0",
             severity="critical",
             message="Mend it.",
@@ -67,15 +68,15 @@ def test_wrong_rules_are_told_and_stop_no_other(path: Path) -> None:
         {"query": "from files limit 1"},
     )
     assert [(one.rule, one.offenders) for one in found] == [(f"rule-{n}", None) for n in range(5)] + [("rule-5", 1)]
-    assert all(one.message.startswith("the rule cannot be checked: ") for one in found[:5])
-    assert found[1].message == ("the rule cannot be checked: Catalog Error: Table with name nowhere does not exist!")
+    assert all(one.state == "unchecked" and one.error for one in found[:5])
+    assert found[1].error == "Catalog Error: Table with name nowhere does not exist!"
 
 
 def test_a_rule_that_takes_too_long_is_ended(path: Path) -> None:
     began = time.monotonic()
     [slow, quick] = broken(path, {"query": ENDLESS}, {"query": "from files limit 1"}, query_timeout="300ms")
     assert time.monotonic() - began < 3
-    assert slow.message == "the rule cannot be checked: its query took longer than 0.3 s"
+    assert slow.error == "its query took longer than 0.3 s"
     assert quick.offenders == 1
 
 
@@ -84,7 +85,7 @@ def test_a_check_ends_at_once_when_it_is_to_stop(path: Path) -> None:
     timer = Timer(0.2, stop.set)
     timer.start()
     began = time.monotonic()
-    breaches(path, config(path, {"query": ENDLESS}, {"query": ENDLESS}), stop)
+    check(path, config(path, {"query": ENDLESS}, {"query": ENDLESS}), stop)
     timer.join()
     assert time.monotonic() - began < 3
 

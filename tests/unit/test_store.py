@@ -41,6 +41,7 @@ def run(conf: Config, found: Listing) -> store_module.Outcome:
         started = store.begin(conf, "cli")
         outcome = store.apply(started, store.compare(conf.credentials[0], found))
         store.finish(started, [outcome])
+        store.publish()
     return outcome
 
 
@@ -60,6 +61,7 @@ def test_a_fresh_store_publishes_every_table_and_view(tmp_path: Path) -> None:
     run(conf, listing({"file_id": "f1", "bytes": 5}))
     names = "select table_name from information_schema.tables order by 1"
     assert [name for (name,) in rows(conf.store, names)] == [
+        "change_totals",
         "credentials",
         "file_changes",
         "file_history",
@@ -67,7 +69,9 @@ def test_a_fresh_store_publishes_every_table_and_view(tmp_path: Path) -> None:
         "freshness",
         "held_deletions",
         "listings",
+        "quota_use",
         "rejected_records",
+        "rule_results",
         "runs",
         "schema_versions",
         "unique_files",
@@ -88,6 +92,53 @@ def test_nothing_is_written_in_a_format_that_duckdb_1_4_cannot_open(tmp_path: Pa
             "select tags from duckdb_databases() where database_name = 'published'"
         ).fetchall()
     assert tags["storage_version"].startswith("v1.4.0")
+
+
+def test_every_table_view_and_column_says_what_it_means(tmp_path: Path) -> None:
+    conf = config(tmp_path / "inventory.duckdb")
+    run(conf, listing({"file_id": "f1"}))
+    silent = """
+    select table_name, column_name from duckdb_columns() where not internal and comment is null
+    union all
+    select table_name, null from duckdb_tables() where comment is null
+    union all
+    select view_name, null from duckdb_views() where not internal and comment is null
+    union all
+    select function_name, null from duckdb_functions() where database_name = 'inventory' and comment is null
+    """
+    assert rows(conf.store, silent) == []
+
+
+def test_a_store_of_the_first_version_is_taken_up_with_what_its_log_adds_up_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = config(tmp_path / "inventory.duckdb")
+    log = """
+    insert into file_changes by name
+    select row_number() over () as change_id, 'run' as run_id, '2026-11-23'::timestamptz + to_days(day) as observed_at,
+        'a' as credential, file_id, change, reason, bytes
+    from (values
+        (0, 'f1', 'baseline', null, 5), (0, 'f2', 'baseline', null, null), (1, 'f1', 'updated', null, 7),
+        (1, 'f3', 'created', null, 3), (2, 'f1', 'deleted', 'missing', 7), (2, 'f3', 'deleted', 'expired', 3),
+        (3, 'f1', 'restored', null, 9)
+    ) as log (day, file_id, change, reason, bytes)
+    """
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "_migrations", lambda: ["migrations/0001_inventory"])
+        patch.setattr(store_module, "COMMENTS", "schema_version")
+        with Store(conf.store) as store:
+            store._connection.execute(log)
+    with Store(conf.store) as store:
+        store.publish()
+    totals = "select day(observed_at), change, reason, changes, files, bytes from change_totals order by all"
+    assert rows(conf.store, totals) == [
+        (23, "baseline", None, 2, 2, 5),
+        (24, "created", None, 1, 1, 3),
+        (24, "updated", None, 1, 0, 2),
+        (25, "deleted", "expired", 1, -1, -3),
+        (25, "deleted", "missing", 1, -1, -7),
+        (26, "restored", None, 1, 1, 9),
+    ]
 
 
 def test_opening_twice_in_one_process_is_refused_and_names_it(tmp_path: Path) -> None:
@@ -142,7 +193,7 @@ def test_a_failed_migration_leaves_the_store_as_it_was(tmp_path: Path, monkeypat
         Store(tmp_path / "inventory.duckdb").__enter__()
     monkeypatch.undo()
     with Store(tmp_path / "inventory.duckdb") as store:
-        assert store._row("schema_version") == {"version": 1}
+        assert store._row("schema_version") == {"version": len(migrations)}
 
 
 def test_a_place_where_nothing_can_be_kept_is_named(tmp_path: Path) -> None:

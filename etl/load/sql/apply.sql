@@ -7,6 +7,16 @@ select
 from difference
 where change in ('baseline', 'created', 'restored') or (change = 'updated' and len(changed_fields) > 0);
 
+insert into change_totals
+select
+    $run_id, $observed_at, $credential, change, null,
+    count(*) filter (change <> 'updated' or len(changed_fields) > 0),
+    count(*) filter (change <> 'updated'), sum(coalesce(bytes, 0) - coalesce(bytes_before, 0))
+from difference
+where change in ('baseline', 'created', 'restored', 'updated')
+group by change
+order by change;
+
 insert into files
 select
     $credential, file_id, provider, filename, bytes, purpose, status, status_details, mime_type, created_at,

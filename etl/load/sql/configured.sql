@@ -9,11 +9,14 @@ set
     labels = configured.labels,
     key_fingerprint = configured.key_fingerprint,
     active = true,
-    stale_after = configured.stale_after
+    stale_after = configured.stale_after,
+    quota_files = configured.quota_files,
+    quota_bytes = configured.quota_bytes
 from configured
 where configured.name = credentials.name;
 
 insert into credentials by name
-select name, type, provider, base_url, labels, key_fingerprint, true as active, stale_after
+select
+    name, type, provider, base_url, labels, key_fingerprint, true as active, stale_after, quota_files, quota_bytes
 from configured
 where name not in (select name from credentials);

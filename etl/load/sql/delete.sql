@@ -8,5 +8,13 @@ select
 from files
 where credential = $credential and file_id in (select file_id from difference where change = 'deleted');
 
+insert into change_totals
+select
+    $run_id, $observed_at, $credential, 'deleted', if(coalesce(expires_at <= $observed_at, false), 'expired', 'missing'),
+    count(*), -count(*), -coalesce(sum(bytes), 0)
+from files
+where credential = $credential and file_id in (select file_id from difference where change = 'deleted')
+group by all;
+
 delete from files
 where credential = $credential and file_id in (select file_id from difference where change = 'deleted');

@@ -40,6 +40,7 @@ select
         case when known.expires_at is null and listed.expires_at is not null then '+expires_at'
             when listed.expires_at is null and known.expires_at is not null then '-expires_at' end
     ], lambda field: field is not null) end as come_and_gone,
+    known.bytes as bytes_before,
     listed.* exclude (file_id) replace (coalesce(listed.provider, known.provider) as provider)
 from listed
 full join (select * from files where credential = $credential) as known on known.file_id = listed.file_id

@@ -6,6 +6,7 @@ update runs set started_at = started_at - to_seconds($seconds), finished_at = fi
 update listings set started_at = started_at - to_seconds($seconds), finished_at = finished_at - to_seconds($seconds);
 update files set first_seen_at = first_seen_at - to_seconds($seconds), changed_at = changed_at - to_seconds($seconds);
 update file_changes set observed_at = observed_at - to_seconds($seconds);
+update change_totals set observed_at = observed_at - to_seconds($seconds);
 update runs set run_id =
     strftime(strptime(run_id[:22], '%Y%m%dT%H%M%S.%f') - to_seconds($seconds), '%Y%m%dT%H%M%S.%fZ') || run_id[24:];
 update listings set run_id =
@@ -15,4 +16,8 @@ update file_changes set run_id =
 update held_deletions set run_id =
     strftime(strptime(run_id[:22], '%Y%m%dT%H%M%S.%f') - to_seconds($seconds), '%Y%m%dT%H%M%S.%fZ') || run_id[24:];
 update rejected_records set run_id =
+    strftime(strptime(run_id[:22], '%Y%m%dT%H%M%S.%f') - to_seconds($seconds), '%Y%m%dT%H%M%S.%fZ') || run_id[24:];
+update change_totals set run_id =
+    strftime(strptime(run_id[:22], '%Y%m%dT%H%M%S.%f') - to_seconds($seconds), '%Y%m%dT%H%M%S.%fZ') || run_id[24:];
+update rule_results set run_id =
     strftime(strptime(run_id[:22], '%Y%m%dT%H%M%S.%f') - to_seconds($seconds), '%Y%m%dT%H%M%S.%fZ') || run_id[24:];

@@ -2,9 +2,5 @@
 select
     case when files > 0 or listed then files end as unique_files,
     case when files > 0 then bytes when listed then 0 end as unique_known_bytes
-from (
-    select count(*) as files, sum(bytes)::bigint as bytes
-    from unique_files
-    where list_has_any(credentials, (select coalesce(list(name), []) from credentials where active))
-)
+from (select count(*) as files, sum(bytes)::bigint as bytes from current_files)
 cross join (select coalesce(bool_or(last_complete_at is not null), false) as listed from credentials where active);

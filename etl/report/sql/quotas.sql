@@ -1,0 +1,1 @@
+from quota_use order by used desc, credential;

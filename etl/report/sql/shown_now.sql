@@ -1,0 +1,1 @@
+create or replace temp view shown_files as from files;
