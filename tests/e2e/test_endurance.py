@@ -31,6 +31,6 @@ def test_memory_and_handles_stay_while_the_store_grows_with_changes_only() -> No
     early, late = readings[2], readings[-1]
     assert late["memory"] < early["memory"] * 1.25
     assert abs(late["handles"] - early["handles"]) <= 2
-    assert abs(late["threads"] - early["threads"]) <= 3
+    assert abs(late["threads"] - early["threads"]) <= 12  # a pool grows to what was ever asked at once
     grown = late["store"] - early["store"]
     assert grown < 500 * (late["changes"] - early["changes"]) + 1_000_000  # DuckDB grows by blocks of 256 kB

@@ -282,7 +282,7 @@ def test_a_fingerprint_tells_keys_apart_without_telling_them(load: Load) -> None
 def test_the_provider_of_files_is_told_only_where_the_configuration_knows_it(
     load: Load, settings: dict[str, Any], provider: str | None
 ) -> None:
-    assert load(with_credential(**settings)).credentials[0].file_provider == provider
+    assert load(with_credential(**OPENAI | settings)).credentials[0].file_provider == provider
 
 
 # References and secrets
@@ -533,8 +533,46 @@ def test_what_is_left_out_has_the_documented_default(load: Load) -> None:
         },
         "log": {"level": "info", "format": "auto"},
         "alerts": {"to": (), "repeat": 86_400.0, "expiring_within": 604_800.0},
+        "report": {"schedule": None, "since": 604_800.0, "format": "html"},
         "rules": (),
     }
+
+
+def test_an_account_may_hold_what_its_provider_documents_unless_the_configuration_says_otherwise(load: Load) -> None:
+    def quota(**settings: object) -> tuple[int | None, int | None]:
+        [credential] = load(with_credential(**OPENAI | settings)).credentials
+        return credential.quota.files, credential.quota.bytes
+
+    assert quota(provider="openai") == (None, 2_500_000_000_000)
+    assert quota(provider="gemini", quota={"files": 7}) == (7, 20_000_000_000)
+    assert quota(provider="gemini", quota={"bytes": "1.5GiB"}) == (None, 1_610_612_736)
+    assert quota(provider="gemini", quota={"bytes": None}) == (None, None)
+    assert quota(provider="nobody") == (None, None)
+
+
+@pytest.mark.parametrize("size", ["much", "5", "-1GB", "1XB", 0, True, 1.5])
+def test_a_size_that_is_none_is_refused(load: Load, size: object) -> None:
+    with pytest.raises(ConfigError, match=r"credentials\[0\]\.quota\.bytes"):
+        load(with_credential(**OPENAI, quota={"bytes": size}))
+
+
+def test_secrets_stay_references_for_those_who_send_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(
+        "store: ${STORE}/x.duckdb\n"
+        "serve: {token: '${TOKEN}'}\n"
+        "credentials:\n"
+        "  - {name: a, type: openai, api_key: 'file:/nowhere', headers: {x-org: '${ORG}'}}\n"
+        "  - {name: b, type: portkey, api_key: '${KEY}', config: {provider: openai, api_key: '${INNER}'}}\n"
+    )
+    config = load_config(path, env={"STORE": "/s"}, secrets=False)
+    assert config.store == Path("/s/x.duckdb")
+    assert {"file:/nowhere", "${KEY}", "${INNER}", "${TOKEN}"} <= config.secrets()
+    with pytest.raises(ConfigError, match="the environment has no KEY"):
+        load_config(path, env={"STORE": "/s"})
+    path.write_text(path.read_text().replace("'${KEY}'", "plain"))
+    with pytest.raises(ConfigError, match="is written out"):
+        load_config(path, env={"STORE": "/s"}, secrets=False)
 
 
 def test_settings_reach_the_credentials_unless_they_have_their_own(load: Load) -> None:
