@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from etl.providers.base import Credential, Provider, Secret, Url, bearer, below, secret, sent, whole
+from etl.providers.base import Credential, Provider, Secret, Url, bearer, below, secret, sent
 from etl.providers.openai import READING, paged
+from etl.providers.paging import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from etl.errors import EndNotProven
-from etl.providers.base import Credential, Page, Provider, Secret, Url, bearer, below, listed, sent, value
+from etl.providers.base import Credential, Page, Provider, Secret, Url, bearer, below, sent, value
+from etl.providers.paging import listed
 from etl.transform.record import Reading
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 
-from etl.providers.base import Credential, Provider, Secret, Url, bearer, followed, sent, token
+from etl.providers.base import Credential, Provider, Secret, Url, bearer, sent
+from etl.providers.paging import followed, token
 from etl.transform.record import Reading
 
 if TYPE_CHECKING:

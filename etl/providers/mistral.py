@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from etl.errors import EndNotProven, WrongShape
-from etl.providers.base import Credential, Page, Provider, Secret, Url, bearer, first, listed, sent
+from etl.providers.base import Credential, Page, Provider, Secret, Url, bearer, sent
+from etl.providers.paging import first, listed
 from etl.transform.record import Reading
 
 if TYPE_CHECKING:

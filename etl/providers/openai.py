@@ -10,20 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from etl.providers.base import (
-    Credential,
-    HeaderValue,
-    Page,
-    Provider,
-    Secret,
-    Url,
-    bearer,
-    first,
-    last_id,
-    listed,
-    more,
-    sent,
-)
+from etl.providers.base import Credential, HeaderValue, Page, Provider, Secret, Url, bearer, sent
+from etl.providers.paging import first, last_id, listed, more
 from etl.transform.record import Reading
 
 if TYPE_CHECKING:

@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from etl.errors import EndNotProven
-from etl.providers.base import (
-    Credential,
-    HeaderValue,
-    Provider,
-    Secret,
-    Url,
-    bearer,
-    followed,
-    last_id,
-    more,
-    sent,
-    token,
-)
+from etl.providers.base import Credential, HeaderValue, Provider, Secret, Url, bearer, sent
+from etl.providers.paging import followed, last_id, more, token
 from etl.transform.record import Reading
 
 if TYPE_CHECKING:

@@ -107,7 +107,7 @@ class PortkeyCredential(Credential):
             )
         if self.custom_host and not (self.provider or self.upstream):
             raise ValueError("custom_host needs provider: name the kind of API that the host speaks")
-        if self.api_key is None and self.is_hosted:
+        if self.api_key is None and urlsplit(self.base_url).hostname == HOSTED:
             raise ValueError("hosted Portkey wants its key; add api_key: ${PORTKEY_API_KEY}")
         if self._lacks_provider_key:
             raise ValueError(
@@ -155,8 +155,8 @@ class PortkeyCredential(Credential):
 
     @property
     def is_hosted(self) -> bool:
-        """Whether the gateway is the one that Portkey runs."""
-        return urlsplit(self.base_url).hostname == HOSTED
+        """Whether the gateway is one that Portkey runs."""
+        return f".{urlsplit(self.base_url).hostname}".endswith(".portkey.ai")
 
     @property
     def has_one_target(self) -> bool:
@@ -229,9 +229,9 @@ class _Route:
     def __call__(self, path: str, **params: str | int | None) -> Answer:
         answer = self._get(path, **params)
         target = answer.headers.get("x-portkey-last-used-option-index")
-        if self._target not in {None, target}:
+        if self._target and target and target != self._target:
             raise EndNotProven(f"{target} of the gateway config gave this page, {self._target} the one before")
-        self._target, self.body = target, answer.body
+        self._target, self.body = target or self._target, answer.body
         return answer
 
     @property
@@ -273,9 +273,8 @@ def _doubt(page: Page, body: Json) -> str | None:
         return "the gateway asks Cohere for one page only, and does not tell whether there are more"
     if body.get("has_more"):
         return f"the gateway asks Fireworks for one page only, of {len(page.records)} of {body.get('total')} datasets"
-    ids = {value(record, "id") for record in page.records}
-    same = len(page.records) - len(ids)
-    return f"the gateway makes an id of the display name, and {same} names come twice" if same else None
+    same = len(page.records) - len({str(value(record, "id")) for record in page.records})
+    return f"the gateway makes an id of the display name, and {same} datasets share that of another" if same else None
 
 
 def behind(credential: PortkeyCredential) -> Provider | None:

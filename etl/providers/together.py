@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from etl.providers.base import Credential, Provider, Secret, Url, bearer, sent, value, whole
+from etl.providers.base import Credential, Provider, Secret, Url, bearer, sent, value
+from etl.providers.paging import whole
 from etl.transform.record import Reading
 
 if TYPE_CHECKING:

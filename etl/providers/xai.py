@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from etl.providers.base import Credential, Provider, Secret, Url, bearer, followed, sent, token
+from etl.providers.base import Credential, Provider, Secret, Url, bearer, sent
+from etl.providers.paging import followed, token
 from etl.transform.record import Reading
 
 if TYPE_CHECKING:

@@ -88,7 +88,7 @@ def test_fireworks_names_that_come_twice_are_one_id_so_nothing_is_deleted(
     )
     listing = lab.listing(lab.config(route))
     assert (listing.status, listing.records) == ("incomplete", 7)
-    assert listing.error == "the gateway makes an id of the display name, and 1 names come twice"
+    assert listing.error == "the gateway makes an id of the display name, and 1 datasets share that of another"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 from etl.config import Config
 from etl.errors import ListingError, Refused, Unreachable, WrongShape
 from etl.providers import PROVIDERS, AnyCredential, Credential, Provider
-from etl.providers.base import Answer, Get, Page, described, listed, sent, told
+from etl.providers.base import Answer, Get, Page, described, sent, told
+from etl.providers.paging import listed
 from etl.transform.normalise import normalise
 from etl.transform.plain import plain_decoder
 from etl.transform.record import SCHEMA
