@@ -177,3 +177,4 @@ comment on column quota_use.unknown_sizes is 'Files whose size is not told.';
 comment on column quota_use.used is 'The larger share of the two limits: 1 where the account is full.';
 
 comment on macro table files_as_of is 'files_as_of(time): the files as they were known at that time, with the columns of files.';
+comment on macro has_expired is 'has_expired(provider, created_at, expires_at, time): whether a file was past its time then, as it or its provider tells.';
