@@ -92,7 +92,12 @@ def check(context: typer.Context) -> None:
     failed = False
     for answer in probe(load_config(context.obj)):
         failed |= answer.error is not None
-        typer.echo(f"FAILED  {answer.credential}: {answer.error}" if answer.error else f"ok      {answer.credential}")
+        if answer.error:
+            typer.echo(f"FAILED  {answer.credential}: {answer.error}")
+        elif answer.warning:
+            typer.echo(f"warning {answer.credential}: nothing will ever be deleted, as {answer.warning}")
+        else:
+            typer.echo(f"ok      {answer.credential}")
     raise typer.Exit(TROUBLE if failed else DONE)
 
 

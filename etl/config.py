@@ -341,7 +341,7 @@ def _sentence(fault: Any) -> str:
 
 _SENTENCES = {
     "missing": "is missing; add it",
-    "union_tag_not_found": f"has no type; add type: {' or '.join(PROVIDERS)}",
+    "union_tag_not_found": f"has no type; add type: and one of {', '.join(PROVIDERS)}",
     "string_type": "is not text; put it in quotes",
     "string_pattern_mismatch": "is not the name of an HTTP header",
     "string_too_short": "is empty; fill it in, or leave it out",
@@ -358,7 +358,7 @@ def _known_keys(location: Location) -> list[str]:
     model: type[BaseModel] = Config
     for part in location:
         if part in PROVIDERS:
-            model = _CREDENTIALS[str(part)]
+            model = PROVIDERS[str(part)].settings
         elif isinstance(part, str) and part != "credentials":
             model = _parts(model)[part]
     return list(model.model_fields)
@@ -366,11 +366,6 @@ def _known_keys(location: Location) -> list[str]:
 
 def _parts(model: type[BaseModel]) -> dict[str, Any]:
     return {name: field.annotation for name, field in model.model_fields.items()}
-
-
-_CREDENTIALS: dict[str, type[Credential]] = {
-    model.model_fields["type"].annotation.__args__[0]: model for model in AnyCredential.__args__
-}
 
 
 def json_schema() -> str:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from etl.errors import REDACTED, EndNotProven, ListingError, Unsupported, WrongShape
 from etl.extract.http import Getter
-from etl.providers import PROVIDERS
+from etl.providers import adapter
 from etl.transform.listing import Listing, fold
 from etl.transform.normalise import normalise
 from etl.transform.record import SCHEMA
@@ -31,9 +31,9 @@ def fetch(credential: Credential, http: Http) -> Listing:
     pages = _Pages(credential)
     error: ListingError | None = None
     try:
-        for page in PROVIDERS[credential.type].pages(get, credential):
+        for page in adapter(credential).pages(get, credential):
             get.stalled = not pages.add(page)
-        pages.check_ids()
+        pages.check_end()
     except ListingError as caught:
         error = caught
     except Exception as caught:  # noqa: BLE001 - one bad credential never stops the others
@@ -90,14 +90,17 @@ class _Pages:
     rejected: list[Rejected] = field(default_factory=list)
     repeated: bool = False
     """Whether an id came twice."""
+    doubt: str | None = None
+    """Why the list is never proven to be whole, if so."""
     _seen: set[int] = field(default_factory=set)
     """Hashes of the ids: 1,000,000 cost a third of the memory that the ids would."""
 
     def add(self, page: Page) -> bool:
         """Take one page in; return whether it brought a new file. Nothing but old files is an error."""
         self.count += 1
-        provider = PROVIDERS[self.credential.type]
-        batch, rejected = normalise(page.records, provider.reading, provider=page.provider, page=self.count)
+        reading = page.reading or adapter(self.credential).reading
+        batch, rejected = normalise(page.records, reading, provider=page.provider, page=self.count)
+        self.doubt = page.doubt
         known = len(self._seen)
         self._seen.update(map(hash, batch["file_id"].to_pylist()))
         self.repeated |= len(self._seen) < known + len(batch)
@@ -115,8 +118,10 @@ class _Pages:
             return batch
         return batch.filter(pc.fill_null(pc.equal(batch["purpose"], purpose), fill_value=True))
 
-    def check_ids(self) -> None:
-        """Refuse to call a listing complete that has records nobody can name."""
+    def check_end(self) -> None:
+        """Refuse to call a listing complete that is in doubt, or has records nobody can name."""
+        if self.doubt:
+            raise EndNotProven(self.doubt)
         if nameless := sum(bad.file_id is None for bad in self.rejected):
             raise EndNotProven(
                 f"{nameless} of its records have no readable id, so which files are missing is not known"

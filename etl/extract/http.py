@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import ssl
 import time
@@ -32,7 +33,7 @@ from etl.errors import (
     blot,
     redact,
 )
-from etl.providers import PROVIDERS
+from etl.providers import adapter
 from etl.providers.base import Answer, described
 from etl.transform.plain import plain_decoder
 
@@ -206,7 +207,7 @@ class Getter:
     _asked: set[httpx.URL] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        provider = PROVIDERS[self.credential.type]
+        provider = adapter(self.credential)
         own = {name: value.get_secret_value() for name, value in self.credential.headers.items()}
         self._headers = {
             **provider.headers(self.credential),
@@ -294,7 +295,8 @@ class Getter:
         if self._unsupported(status, body):
             return Unsupported(f"this route has no file list{said}")
         if (status in HEALING or status >= 500) and not _is_spent(body):  # noqa: PLR2004 - server errors
-            return _Transient(message, retry_after(response.headers))
+            asked = retry_after(response.headers)
+            return _Transient(message, retry_delay(body) if asked is None else asked)
         hint = f" ({_HINTS[status]})" if status in _HINTS and len(self._asked) == 1 else ""
         return Refused(message + hint, status)
 
@@ -313,12 +315,12 @@ def decode(content: bytes, place: str) -> Json:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return the seconds a server asks to wait: `retry-after-ms`, else `retry-after` as seconds or HTTP date.
+    """Return the seconds a server asks to wait: in milliseconds, else `retry-after` as seconds or HTTP date.
 
     Capped at LONGEST_WAIT; None for what is absent, negative, past or garbage.
-    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after; Azure has a name of its own (azure-core, _utils.py).
     """
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+    for name, scale in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "")
         try:
             seconds = float(value) * scale
@@ -326,6 +328,27 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
             seconds = _seconds_until(value, now or datetime.now(UTC))
         if seconds >= 0:
             return min(seconds, LONGEST_WAIT)
+    return _reset(headers, now or datetime.now(UTC))
+
+
+def _reset(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Read `x-ratelimit-reset` where it is a moment in unix seconds, as Cohere's is (cohere, core/http_client.py)."""
+    value = headers.get("x-ratelimit-reset", "")
+    seconds = int(value) - now.timestamp() if re.fullmatch(r"\d{10}", value) else -1.0
+    return min(seconds, LONGEST_WAIT) if seconds >= 0 else None
+
+
+def retry_delay(body: Json) -> float | None:
+    """Return the seconds that a Google API asks to wait, which it writes into the body.
+
+    https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto, RetryInfo
+    """
+    error = body.get("error") if isinstance(body, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    for detail in details if isinstance(details, list) else []:
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?s", delay):
+            return min(float(delay[:-1]), LONGEST_WAIT)
     return None
 
 

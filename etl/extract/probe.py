@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from etl.errors import ListingError
 from etl.extract.http import Getter, Http
-from etl.providers import PROVIDERS
+from etl.providers import adapter
 from etl.transform.normalise import normalise
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Probe:
     credential: str
     error: str | None
     """What is wrong and how to mend it, without secrets; None if nothing is."""
+    warning: str | None = None
+    """Why its listings will never be complete, if so."""
 
 
 def probe(config: Config) -> Iterator[Probe]:
@@ -39,14 +41,15 @@ def _probe(credential: Credential, http: Http) -> Probe:
     get = Getter(http, credential.model_copy(update={"http": patient}))
 
     def get_little(path: str, **params: str | int | None) -> Answer:
-        return get(path, **params | ({"limit": 1} if "limit" in params else {}))
+        return get(path, **params | {name: 1 for name in params if name in {"limit", "page_size", "pageSize"}})
 
-    provider = PROVIDERS[credential.type]
+    provider = adapter(credential)
     try:
         page = next(provider.pages(get_little, credential))
-        _, rejected = normalise(page.records, provider.reading)
+        _, rejected = normalise(page.records, page.reading or provider.reading)
     except ListingError as error:
         return Probe(credential.name, http.redact(str(error)))
     except Exception as error:  # noqa: BLE001 - one bad credential never stops the others
         return Probe(credential.name, http.redact(f"the answer has a form that was not foreseen: {error!r}"))
-    return Probe(credential.name, f"its first file cannot be read: {rejected[0].reason}" if rejected else None)
+    wrong = f"its first file cannot be read: {rejected[0].reason}" if rejected else None
+    return Probe(credential.name, wrong, page.doubt)

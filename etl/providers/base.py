@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 from urllib.parse import quote, urlsplit
 
 from cronsim import CronSim, CronSimError
@@ -22,9 +22,8 @@ from pydantic import (
     SecretStr,
     TypeAdapter,
     WithJsonSchema,
+    model_validator,
 )
-
-from etl.errors import WrongShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -185,6 +184,10 @@ class Credential(Settings):
 
     SCOPE: ClassVar[tuple[str, ...]] = ("type", "base_url", "provider", "purpose")
     """Settings that decide which files a listing may show."""
+    HOLDER: ClassVar[str | None] = None
+    """Who holds the files, where the type says it."""
+    TELLS_PURPOSE: ClassVar[bool] = True
+    """Whether its files have a purpose, so that a listing can keep to one."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Unique; stands in every table.")
     type: str
@@ -200,10 +203,16 @@ class Credential(Settings):
     brake: Brake = Field(default_factory=Brake, description="Overrides of brake above.")
     quota: Quota = Field(default_factory=Quota, description="What the account may hold; else what its provider allows.")
 
+    @model_validator(mode="after")
+    def _has_purposes(self) -> Self:
+        if self.purpose and not self.TELLS_PURPOSE:
+            raise ValueError(f"{self.HOLDER} tells no purpose of a file; leave purpose out")
+        return self
+
     @property
     def file_provider(self) -> str | None:
         """The provider as far as the configuration tells it."""
-        return self.provider
+        return self.provider or self.HOLDER
 
     def secrets(self) -> Iterator[str]:
         """Every secret value in it, for redaction."""
@@ -229,6 +238,10 @@ class Credential(Settings):
         return json.dumps({**scope, "keys": self.fingerprint()})
 
 
+CredentialKind: TypeAlias = type[Credential]
+"""Settings of one type of credential."""
+
+
 class Answer(NamedTuple):
     """One HTTP answer of status 2xx."""
 
@@ -241,6 +254,14 @@ class Page(NamedTuple):
 
     records: list[Json]
     provider: str | None
+    reading: Reading | None = None
+    """What the fields of these records mean, where it is not what the provider's reading says."""
+    doubt: str | None = None
+    """Why the list that this is a page of is never proven to be whole, if so."""
+
+
+Params: TypeAlias = "Mapping[str, str | int]"
+"""Query parameters."""
 
 
 class Get(Protocol):
@@ -258,16 +279,30 @@ class Provider:
     """One listing API. Adding one is a module like its neighbours and a line in the registry."""
 
     type: str
+    settings: CredentialKind
+    """What a credential of this type is configured with."""
     headers: Callable[[Any], dict[str, str]]
-    """The headers that carry the credential, which is one of the provider's own kind."""
-    pages: Callable[[Get, Credential], Iterator[Page]]
+    """The headers that carry the credential, which is one of these settings."""
+    pages: Callable[[Get, Any], Iterator[Page]]
     """Yield every page; returning means that the end was proven, EndNotProven that it was not."""
     reading: Reading
     """What the fields of a record mean."""
-    place: Callable[[str], str] = lambda file_id: f"files/{quote(file_id, safe='')}"
+    place: Callable[[str], str] = lambda file_id: below("files", file_id)
     """Where the file of an id is, below the base URL."""
     unsupported: Callable[[int, Json], bool] = lambda _status, _body: False
     """Whether this refusal (HTTP status, JSON body) means that no file list exists behind the route."""
+    behind: Callable[[Any], Provider | None] = lambda _credential: None
+    """The listing API that a credential speaks instead, if it is a way to another one."""
+
+
+def below(folder: str, file_id: str) -> str:
+    """Return the path of what has an id in a folder."""
+    return f"{folder}/{quote(file_id, safe='')}"
+
+
+def bearer(key: SecretStr | None) -> str | None:
+    """Return the value of an Authorization header."""
+    return f"Bearer {key.get_secret_value().removeprefix('Bearer ')}" if key else None
 
 
 def value(record: Json, key: str) -> Json:
@@ -283,14 +318,6 @@ def secret(hidden: SecretStr | None) -> str | None:
 def sent(**headers: str | None) -> dict[str, str]:
     """Name headers as keywords, `_` for `-`; those without a value are left out."""
     return {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
-
-
-def listed(body: Json, key: str = "data") -> list[Json]:
-    """Return the records of a page, or raise WrongShape saying what came instead."""
-    if isinstance(body, dict) and isinstance(body.get(key), list) and not body.get("error"):
-        records: list[Json] = body[key]
-        return records
-    raise WrongShape(f"the answer is not a page of a file list: {described(body)}")
 
 
 def described(body: Json) -> str:
@@ -310,5 +337,15 @@ def told(body: Json) -> str | None:
     if not isinstance(body, dict):
         return None
     error = body.get("error") or body
-    message = error.get("message") if isinstance(error, dict) else error
+    message = error.get("message") or _detail(error) if isinstance(error, dict) else error
     return message if isinstance(message, str) and message else None
+
+
+def _detail(error: Json) -> Json:
+    """Read `detail` as FastAPI writes it: a sentence, or a list of faults.
+
+    https://fastapi.tiangolo.com/tutorial/handling-errors/
+    """
+    detail = error.get("detail")
+    fault = detail[0] if isinstance(detail, list) and detail else detail
+    return fault.get("msg") if isinstance(fault, dict) else fault

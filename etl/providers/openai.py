@@ -10,34 +10,23 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from etl.errors import EndNotProven, Refused, WrongShape
-from etl.providers.base import (
-    Answer,
-    Credential,
-    Get,
-    HeaderValue,
-    Page,
-    Provider,
-    Secret,
-    Url,
-    listed,
-    secret,
-    sent,
-    value,
-)
-from etl.transform.record import Json, Reading
+from etl.providers.base import Credential, HeaderValue, Page, Provider, Secret, Url, bearer, sent
+from etl.providers.paging import first, last_id, listed, more
+from etl.transform.record import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from etl.providers.base import Get, Params
+
 OPENAI_HOST = "api.openai.com"
 
-FIRST_PAGES: tuple[dict[str, str | int], ...] = (
+FIRST_PAGES: tuple[Params, ...] = (
     {"limit": 10_000, "order": "asc"},
     {"limit": 100, "order": "asc"},
     {},
 )
-"""What to ask for, best first; a server may refuse a large limit, or parameters it does not know."""
+"""What to ask for, best first."""
 
 
 class OpenAICredential(Credential):
@@ -69,9 +58,8 @@ class OpenAICredential(Credential):
 
 def headers(credential: OpenAICredential) -> dict[str, str]:
     """Carry the key as a bearer token."""
-    key = secret(credential.api_key)
     return sent(
-        authorization=key and f"Bearer {key}",
+        authorization=bearer(credential.api_key),
         openai_organization=credential.organization,
         openai_project=credential.project,
     )
@@ -79,41 +67,19 @@ def headers(credential: OpenAICredential) -> dict[str, str]:
 
 def pages(get: Get, credential: Credential) -> Iterator[Page]:
     """Follow `after`, the last id seen, until `has_more` is not true; a missing `has_more` means done."""
-    answer, params = _first(get, credential)
+    return paged(get, "files", credential)
+
+
+def paged(get: Get, path: str, credential: Credential, **params: str | int | None) -> Iterator[Page]:
+    """Page the list at a path in the way of OpenAI."""
+    asked = {"purpose": credential.purpose, **params}
+    answer, form = first(get, path, FIRST_PAGES, **asked)
     provider = credential.file_provider or answer.headers.get("x-portkey-provider") or None
     while True:
         yield Page(listed(answer.body), provider)
-        if not _more(answer.body):
+        if not more(answer.body):
             return
-        answer = get("files", purpose=credential.purpose, **params, after=_cursor(answer.body))
-
-
-def _first(get: Get, credential: Credential) -> tuple[Answer, dict[str, str | int]]:
-    refusal = None
-    for params in FIRST_PAGES:
-        try:
-            return get("files", purpose=credential.purpose, **params), params
-        except Refused as error:
-            refusal = refusal or error
-            if error.status not in {400, 422}:
-                break
-    raise refusal  # type: ignore[misc]  # FIRST_PAGES is not empty
-
-
-def _more(body: Json) -> bool:
-    more = body.get("has_more")
-    if more not in (None, True, False):
-        raise WrongShape(f"has_more is neither true nor false: {ascii(more)[:40]}")
-    return bool(more)
-
-
-def _cursor(body: Json) -> str:
-    """Return the id of the last record, as the official SDKs do; `last_id` where that has none."""
-    last = body["data"][-1] if body["data"] else None
-    for cursor in (value(last, "id"), body.get("last_id")):
-        if isinstance(cursor, str) and cursor:
-            return cursor
-    raise EndNotProven("the server says that there is more, but gives no cursor to ask for it")
+        answer = get(path, **asked, **form, after=last_id(answer.body))
 
 
 READING = Reading(
@@ -131,4 +97,4 @@ READING = Reading(
 )
 """`mime_type` is not told."""
 
-OPENAI = Provider("openai", headers, pages, READING)
+OPENAI = Provider("openai", OpenAICredential, headers, pages, READING)

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from etl.errors import ConfigError
-from etl.providers import PROVIDERS
+from etl.providers import adapter
 from etl.report import Format
 from etl.report.inventory import open_published
 from etl.report.output import instant, printable, size, text_sink, write
@@ -108,12 +108,12 @@ def _script(config: Config, rule: Rule, rows: list[Row], csv: str) -> Iterator[s
 
 def _headers(credential: Credential) -> Iterator[str]:
     own = {name: value.get_secret_value() for name, value in credential.headers.items()}
-    for name, value in (PROVIDERS[credential.type].headers(credential) | own).items():
+    for name, value in (adapter(credential).headers(credential) | own).items():
         yield f"{name}: {value}"
 
 
 def _url(credential: Credential, file_id: str) -> str:
-    return f"{credential.base_url}/{PROVIDERS[credential.type].place(file_id)}"
+    return f"{credential.base_url}/{adapter(credential).place(file_id)}"
 
 
 def _told(row: Row) -> str:

@@ -5,7 +5,8 @@ import signal
 import sys
 
 from etl.simulator.account import Account
-from etl.simulator.server import MAXIMUM, Simulator
+from etl.simulator.dialects import MAXIMUM
+from etl.simulator.server import Simulator
 
 STOP = {signal.SIGINT, signal.SIGTERM}
 

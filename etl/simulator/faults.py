@@ -32,8 +32,8 @@ def body(value: Any) -> Fault:
 
 
 def on_page_2(fault: Fault) -> Fault:
-    """Break only the requests that carry `after`."""
-    return lambda request, reply: fault(request, reply) if "after" in request.params else reply
+    """Break only the requests for later pages."""
+    return lambda request, reply: reply if request.cursor is None else fault(request, reply)
 
 
 def at_first(fault: Fault, times: int = 1) -> Fault:
@@ -56,21 +56,30 @@ def fields(**values: Any) -> Fault:
     return bent(lambda page: page | values)
 
 
+def records(change: Callable[[list[Json]], list[Json]]) -> Fault:
+    """Put `change(records)` in the place of the records of each page."""
+
+    def fault(request: Request, reply: Reply) -> Reply:
+        key = request.dialect.records
+        return bent(lambda page: page | {key: change(page.get(key, []))})(request, reply)
+
+    return fault
+
+
 def each_record(change: Callable[[Json], Json]) -> Fault:
     """Alter every record."""
-    return bent(lambda page: page | {"data": [change(record) for record in page["data"]]})
+    return records(lambda given: [change(record) for record in given])
 
 
 def one_record(**values: Any) -> Fault:
     """Set fields of one record, in the middle of page 1."""
 
-    def change(page: Json) -> Json:
-        middle = len(page["data"]) // 2
-        data = [record | values if place == middle else record for place, record in enumerate(page["data"])]
-        return page | {"data": data}
+    def change(given: list[Json]) -> list[Json]:
+        middle = len(given) // 2
+        return [record | values if place == middle else record for place, record in enumerate(given)]
 
-    bend = bent(change)
-    return lambda request, reply: reply if "after" in request.params else bend(request, reply)
+    bend = records(change)
+    return lambda request, reply: bend(request, reply) if request.cursor is None else reply
 
 
 def page_of(reply: Reply) -> Json:
@@ -79,8 +88,9 @@ def page_of(reply: Reply) -> Json:
 
 
 def first_page(request: Request) -> Json:
-    """Ask for the page that the same request without `after` gets."""
-    return page_of(request.listing({name: value for name, value in request.params.items() if name != "after"}))
+    """Ask for the page that the same request without a cursor gets."""
+    asked = {name: value for name, value in request.params.items() if name not in request.dialect.cursors}
+    return page_of(request.listing(asked))
 
 
 def ignore_after(request: Request, _reply: Reply) -> Reply:
@@ -124,7 +134,7 @@ def redirect_elsewhere(request: Request, reply: Reply) -> Reply:
 
 def unauthorized(request: Request, _reply: Reply) -> Reply:
     """Refuse the key, and echo it."""
-    return incorrect_key(request.account or "")
+    return incorrect_key(request, request.account or "")
 
 
 def rate_limited(retry_after: str | None = "2", times: int = 1) -> Fault:

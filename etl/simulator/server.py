@@ -1,4 +1,4 @@
-"""The contract of `GET /files`, as OpenAI and Portkey keep it, and the switch that breaks it."""
+"""The contract of a file list, as each provider and Portkey keep it, and the switch that breaks it."""
 
 import threading
 from collections import Counter
@@ -11,10 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from etl.simulator.account import Account, Json
+from etl.simulator.dialects import MAXIMUM, OPENAI, Ask, BadRequest, Dialect, spoken
 from etl.simulator.wire import Reply, Server
-
-MAXIMUM = 10_000
-"""Files on a page when the client names no limit."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,13 @@ class Request:
     """How often this very page was asked for under the fault in force, from 1."""
     listing: Callable[[Mapping[str, str]], Reply] = field(default=lambda _: Reply(), repr=False, compare=False)
     """The healthy answer to the same request with other parameters."""
+    dialect: Dialect = OPENAI
+    """How the list is worded."""
+
+    @property
+    def cursor(self) -> str | None:
+        """What asks for a later page; None in a request for the first."""
+        return next((self.params[name] for name in sorted(self.dialect.cursors & self.params.keys())), None)
 
 
 Fault = Callable[[Request, Reply], Reply]
@@ -88,6 +93,10 @@ class Simulator:
         """Base URL, known once started."""
         return f"http://127.0.0.1:{self.port}/v1"
 
+    def speaking(self, dialect: str) -> str:
+        """Return what stands for the provider's scheme and host in URLs, where it speaks its own dialect."""
+        return f"http://127.0.0.1:{self.port}/{dialect}"
+
     def reset(self) -> None:
         """Forget requests and faults, and number requests from 1 again; the accounts stay."""
         with self._lock:
@@ -106,16 +115,16 @@ class Simulator:
     def _received(self, method: str, target: str, headers: dict[str, str]) -> Request:
         url = urlsplit(target)
         params = dict(parse_qsl(url.query, keep_blank_values=True))
-        token = _token(headers)
+        dialect, is_list = spoken(url.path)
+        token = _token(headers, dialect)
         account = next((key for key in (token, f"@{token}") if key in self.accounts), None)
+        listing = self._pages(account, url.path, dialect, headers) if account else lambda _: Reply()
+        request = Request(method, url.path, params, headers, account, 0, 1, listing, dialect)
         with self._lock:
-            number = attempt = 0
-            if method == HTTPMethod.GET and url.path.endswith("/files"):
-                page = account, self.faults.get(account or ""), params.get("after")
+            if method == HTTPMethod.GET and is_list:
+                page = account, self.faults.get(account or ""), request.cursor
                 self._asked.update([account, page])
-                number, attempt = self._asked[account], self._asked[page]
-            listing = self._pages(account) if account else lambda _: Reply()
-            request = Request(method, url.path, params, headers, account, number, attempt, listing)
+                request = replace(request, number=self._asked[account], attempt=self._asked[page])
             self.requests.append(request)
         return request
 
@@ -123,13 +132,13 @@ class Simulator:
         """Why a request gets no list, if so."""
         if request.method != HTTPMethod.GET:
             return Reply.error(405, f"Not allowed to {request.method} on {request.path}", "method_not_supported")
-        if not request.path.endswith("/files"):
-            return Reply.error(404, f"Invalid URL (GET {request.path})")
+        if not spoken(request.path)[1]:
+            return refused(request, 404, f"Invalid URL (GET {request.path})")
         wanted = self.portkey_api_key
         if wanted and _by_portkey(request.headers) and request.headers.get("x-portkey-api-key") != wanted:
             return Reply.json({"status": "failure", "message": "Invalid API Key. Error Code: 03"}, 401)
         if request.account is None:
-            return incorrect_key(_token(request.headers) or "")
+            return incorrect_key(request, _token(request.headers, request.dialect) or "")
         return None
 
     def _listed(self, request: Request) -> Reply:
@@ -137,41 +146,52 @@ class Simulator:
         fault = self.faults.get(request.account or "")
         return fault(request, reply) if fault else reply
 
-    def _pages(self, token: str) -> Callable[[Mapping[str, str]], Reply]:
+    def _pages(
+        self, token: str, path: str, dialect: Dialect, headers: Mapping[str, str]
+    ) -> Callable[[Mapping[str, str]], Reply]:
         account = self.accounts[token]
 
         def listing(params: Mapping[str, str]) -> Reply:
             if self._kept is None:
                 return make(params)
-            page = token, *sorted(params.items())
+            page = token, path, *sorted(params.items())
             if page not in self._kept:
                 self._kept[page] = make(params)
             return self._kept[page]
 
         def make(params: Mapping[str, str]) -> Reply:
-            limit, order, after = (
-                params.get("limit", str(MAXIMUM)),
-                params.get("order", "desc"),
-                params.get("after"),
-            )
+            limit = params.get(dialect.limit, str(dialect.default))
             if not limit.isdecimal() or int(limit) < 1:
-                return Reply.error(400, "limit must be >= 1", param="limit")
+                return _bad(dialect, f"{dialect.limit} must be >= 1")
             if self.strict_limit and int(limit) > self.strict_limit:
-                return Reply.error(400, f"limit must be <= {self.strict_limit}", param="limit")
-            if order not in {"asc", "desc"}:
-                return Reply.error(400, "order must be asc or desc", param="order")
+                return _bad(dialect, f"{dialect.limit} must be <= {self.strict_limit}")
+            most = min(int(limit), dialect.maximum, self.page_limit)
             try:
-                return Reply.json(account.page(min(int(limit), self.page_limit), order, after, params.get("purpose")))
-            except KeyError:
-                return Reply.error(404, f"No such File object: {after}", param="after")
+                return Reply.json(dialect.page(account, Ask(path, params, headers, most)))
+            except BadRequest as error:
+                return _bad(dialect, str(error))
+            except KeyError as error:
+                return Reply.json(dialect.error(404, f"No such File object: {error.args[0]}"), 404)
 
         return listing
 
 
-def incorrect_key(token: str) -> Reply:
-    """Refuse a key in OpenAI's words, but echo it in full, so that leaks are found."""
+def _bad(dialect: Dialect, message: str) -> Reply:
+    return Reply.json(dialect.error(400, message), 400)
+
+
+def refused(request: Request, status: int, message: str) -> Reply:
+    """Refuse in the words of the dialect that is spoken."""
+    return Reply.json(request.dialect.error(status, message), status)
+
+
+def incorrect_key(request: Request, token: str) -> Reply:
+    """Refuse a key, but echo it in full, so that leaks are found."""
+    message = f"Incorrect API key provided: {token}."
+    if request.dialect is not OPENAI:
+        return refused(request, 401, message)
     where = "You can find your API key at https://platform.openai.com/account/api-keys."
-    return Reply.error(401, f"Incorrect API key provided: {token}. {where}", "invalid_api_key")
+    return Reply.error(401, f"{message} {where}", "invalid_api_key")
 
 
 def _by_portkey(headers: Mapping[str, str]) -> bool:
@@ -189,8 +209,11 @@ def _provider(headers: Mapping[str, str]) -> str:
     return "openai" if named.startswith("@") else named
 
 
-def _token(headers: Mapping[str, str]) -> str | None:
+def _token(headers: Mapping[str, str], dialect: Dialect) -> str | None:
     """Find what names the account in a request."""
+    if dialect is not OPENAI:
+        carried = next((headers[name] for name in dialect.keys if name in headers), "")
+        return carried.removeprefix("Bearer ") or None
     config = _config(headers)
     provider = headers.get("x-portkey-provider", "")
     bearer = headers.get("authorization", "").removeprefix("Bearer ")

@@ -44,7 +44,8 @@ class Reply:
         """Status line and headers as sent."""
         length = {} if self.status == HTTPStatus.NO_CONTENT else {"content-length": str(len(self.body))}
         lines = [f"{name}: {value}\r\n" for name, value in (length | self.headers).items()]
-        return f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n{''.join(lines)}\r\n".encode("latin-1")
+        phrase = HTTPStatus(self.status).phrase if self.status in set(HTTPStatus) else "Odd"
+        return f"HTTP/1.1 {self.status} {phrase}\r\n{''.join(lines)}\r\n".encode("latin-1")
 
 
 Answer = Callable[[str, str, dict[str, str]], Reply]

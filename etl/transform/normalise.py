@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_TIME = datetime.min.replace(tzinfo=UTC)
 _LAST_INSTANT = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -154,12 +155,15 @@ def _instant(value: Json) -> int | None:
 
 
 def _written_instant(value: str) -> int | None:
+    """Read RFC 3339, which allows small letters; year 1 is how Go writes that there is no time (time.Time.IsZero)."""
     try:
-        moment = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value.upper())
     except ValueError:
         raise ValueError("is not a time") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
+    if moment == _NO_TIME:
+        return None
     microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
     if not 0 <= microseconds <= _LAST_INSTANT:
         raise ValueError("is out of range")

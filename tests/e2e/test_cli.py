@@ -1,12 +1,15 @@
 """The commands as a user types them, and what they leave behind."""
 
+import contextlib
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -15,9 +18,11 @@ import pytest
 import typer.main
 
 from etl import cli
+from etl.providers import PROVIDERS
 from etl.report.inventory import TABLES
 from etl.simulator import FAULTS, Account, Simulator
 
+PAGES = Path(__file__).parents[1] / "pages"
 Result = tuple[int, str, str]
 Run = Callable[..., Result]
 
@@ -206,6 +211,48 @@ def test_check_tells_each_credentials_state_in_one_line(run: Run, config: Path, 
     assert (status, err) == (1, "")
     assert re.fullmatch(r"FAILED  direct: .* answered 401: .* \(the key is not accepted; .*\)\nok      routed\n", out)
     assert "sk-big" not in out
+
+
+def test_check_tells_the_state_of_a_credential_of_every_type(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "sk-of-every-type")
+    credentials = []
+    with Simulator({"sk-of-every-type": Account(30, seed=3)}, page_limit=10) as simulator:
+        for kind in PROVIDERS:
+            recorded = json.loads((PAGES / f"{kind}.json").read_text())["credential"]
+            base_url = simulator.speaking(kind) + urlsplit(recorded["base_url"]).path
+            secret = "authorization" if kind == "portkey" else "api_key"
+            credentials.append(recorded | {"name": kind, "base_url": base_url, secret: "${KEY}"})
+        path = tmp_path / "inventory.yaml"
+        path.write_text(json.dumps({"store": str(tmp_path / "i.duckdb"), "credentials": credentials}))
+        assert run("--config", path, "check") == (0, "".join(f"ok      {kind}\n" for kind in PROVIDERS), "")
+        assert len(simulator.requests) == len(PROVIDERS)
+        simulator.faults["sk-of-every-type"] = FAULTS["unauthorized"]
+        status, out, err = run("--config", path, "check")
+    assert (status, err) == (1, "")
+    for line, kind in zip(out.splitlines(), PROVIDERS, strict=True):
+        assert re.fullmatch(
+            rf"FAILED  {kind}: .* answered 401: Incorrect API key .* \(the key is not accepted; .*\)", line
+        )
+    assert "sk-of" not in out
+
+
+def test_check_warns_of_a_route_whose_list_is_never_complete(run: Run, tmp_path: Path, provider: Simulator) -> None:
+    provider.faults["vk-small-account"] = lambda _request, reply: replace(
+        reply, headers=reply.headers | {"x-portkey-last-used-option-index": "config.targets[0]"}
+    )
+    config = {"name": "several", "type": "portkey", "base_url": provider.url, "config": "vk-small-account"}
+    path = tmp_path / "inventory.yaml"
+    path.write_text(json.dumps({"credentials": [config | {"headers": {"x-portkey-api-key": "file:key"}}]}))
+    (tmp_path / "key").write_text("pk-portkey")
+    with contextlib.chdir(tmp_path):
+        status, out, err = run("--config", path, "check")
+    assert (status, err) == (0, "")
+    assert out == (
+        "warning several: nothing will ever be deleted, as its gateway config chooses among several targets,"
+        " and each may be another account; give each target a credential of its own\n"
+    )
 
 
 def test_check_reports_an_answer_that_is_no_list(run: Run, config: Path, provider: Simulator) -> None:

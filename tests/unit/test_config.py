@@ -175,11 +175,11 @@ def test_two_credentials_of_one_name_are_refused(faults: Faults) -> None:
 @pytest.mark.parametrize(
     ("entry", "fault"),
     [
-        ({"name": "a"}, "credentials[0] (of a): has no type; add type: portkey or openai"),
+        ({"name": "a"}, f"credentials[0] (of a): has no type; add type: and one of {', '.join(PROVIDERS)}"),
         ({"name": "a", "type": "opanai"}, "credentials[0] (of a): type opanai is not known; did you mean openai?"),
         (
             {"name": "a", "type": "s3"},
-            "credentials[0] (of a): type s3 is not known; known are openai, portkey",
+            f"credentials[0] (of a): type s3 is not known; known are {', '.join(sorted(PROVIDERS))}",
         ),
         ({"type": "openai", "api_key": "${KEY}"}, "credentials[0].name: is missing; add it"),
     ],

@@ -561,6 +561,13 @@ NOON = datetime(2026, 10, 21, 12, tzinfo=UTC)
         ({"retry-after-ms": "-1", "retry-after": "3"}, 3.0),
         ({"retry-after-ms": "nan", "retry-after": "3"}, 3.0),
         ({"retry-after-ms": "9999999"}, LONGEST_WAIT),
+        ({"x-ms-retry-after-ms": "250", "retry-after": "60"}, 0.25),
+        ({"x-ratelimit-reset": str(int(NOON.timestamp()) + 7)}, 7.0),
+        ({"x-ratelimit-reset": str(int(NOON.timestamp()) + 7), "retry-after": "3"}, 3.0),
+        ({"x-ratelimit-reset": str(int(NOON.timestamp()) - 1)}, None),
+        ({"x-ratelimit-reset": "9999999999"}, LONGEST_WAIT),
+        ({"x-ratelimit-reset": "60"}, None),
+        ({"x-ratelimit-reset": "6m0s"}, None),
     ],
 )
 def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:

@@ -11,7 +11,8 @@ import pytest
 from etl.config import Config
 from etl.errors import ListingError, Refused, Unreachable, WrongShape
 from etl.providers import PROVIDERS, AnyCredential, Credential, Provider
-from etl.providers.base import Answer, Get, Page, described, listed, sent, told
+from etl.providers.base import Answer, Get, Page, described, sent, told
+from etl.providers.paging import listed
 from etl.transform.normalise import normalise
 from etl.transform.plain import plain_decoder
 from etl.transform.record import SCHEMA
@@ -20,6 +21,12 @@ PAGES = Path(__file__).parents[1] / "pages"
 GATEWAY = "http://127.0.0.1:8787/v1"
 CANARY = "c4n4ry-0123456789"
 FIRST = {"limit": 10_000, "order": "asc"}
+WHOLE = {"groq", "together"}
+"""Their lists come in one answer."""
+PLAIN = {"portkey", "openai", "azure-openai", "groq", "xai"}
+"""Their pages take the fast path."""
+MAY_BE_BARE = {"gemini", "fireworks"}
+"""Their empty pages are empty objects."""
 
 
 def credential(**settings: Any) -> Any:
@@ -75,8 +82,8 @@ def test_the_registry_knows_each_provider_by_its_own_type() -> None:
     assert {kind: provider.type for kind, provider in PROVIDERS.items()} == {kind: kind for kind in PROVIDERS}
 
 
-def test_a_recording_has_several_pages(recording: Recording) -> None:
-    assert len(recording.answers) > 1
+def test_a_recording_has_several_pages_where_there_can_be_some(recording: Recording) -> None:
+    assert (len(recording.answers) > 1) is (recording.provider.type not in WHOLE)
 
 
 def test_every_recorded_page_is_asked_for_once_and_no_other(recording: Recording) -> None:
@@ -95,18 +102,20 @@ def test_recorded_records_fit_the_schema(recording: Recording) -> None:
     assert all(ids)
     assert len(set(ids)) == len(ids)
     assert len({row["provider"] for row in rows} - {None}) == 1
-    assert [row["extra"] for row in rows if row["extra"]] == []
+    assert [row["extra"] for row in rows if "://" in str(row["extra"])] == []
     instants = [row[name] for row in rows for name in ("created_at", "expires_at") if row[name]]
     assert {instant.tzinfo is not None and instant.utcoffset().total_seconds() for instant in instants} == {0.0}
     assert all(datetime(2015, 1, 1, tzinfo=UTC) < row["created_at"] < datetime(2100, 1, 1, tzinfo=UTC) for row in rows)
-    assert all(row["bytes"] >= 0 and row["filename"] for row in rows)
+    assert all(row["filename"] and (row["bytes"] is None or row["bytes"] >= 0) for row in rows)
 
 
 def test_recorded_pages_read_the_same_fast_and_slow(recording: Recording) -> None:
     decode = plain_decoder(recording.provider.reading)
     for answer in recording.answers:
         plain, key = decode(json.dumps(answer["body"]).encode()), recording.provider.reading.records
-        assert plain is not None
+        assert (plain is not None) is (recording.provider.type in PLAIN)
+        if plain is None:
+            continue
         fast, _ = normalise(plain[key], recording.provider.reading)
         slow, _ = normalise(answer["body"][key], recording.provider.reading)
         assert fast == slow
@@ -127,8 +136,8 @@ def test_header_names_are_in_lower_case(recording: Recording) -> None:
 
 
 def test_an_answer_without_a_list_is_never_an_empty_list(recording: Recording) -> None:
-    bodies: list[Any] = [None, {}, [], "", {"error": {"message": "no"}}, {"html-message": "<html>"}, {"0": {"id": "a"}}]
-    for body in bodies:
+    bodies: list[Any] = [None, [], "", {"error": {"message": "no"}}, {"html-message": "<html>"}, {"0": {"id": "a"}}]
+    for body in bodies if recording.provider.type in MAY_BE_BARE else [*bodies, {}]:
         with pytest.raises(WrongShape):
             list(recording.provider.pages(always(body), recording.credential))
 
@@ -284,7 +293,7 @@ def test_no_page_is_asked_for_twice() -> None:
         ({"type": "openai", "base_url": GATEWAY}, {}, None),
         ({"type": "openai", "base_url": GATEWAY}, {"x_portkey_provider": "groq"}, "groq"),
         ({"type": "openai", "base_url": GATEWAY, "provider": "mistral"}, {"x_portkey_provider": "groq"}, "mistral"),
-        ({"type": "portkey", "base_url": GATEWAY, "provider": "@slug"}, {"x_portkey_provider": "groq"}, "groq"),
+        ({"type": "portkey", "base_url": GATEWAY, "provider": "@slug"}, {"x_portkey_provider": "azure-ai"}, "azure-ai"),
         ({"type": "portkey", "base_url": GATEWAY, "virtual_key": "v"}, {}, None),
         (
             {"type": "portkey", "base_url": GATEWAY, "provider": "azure-openai", "authorization": CANARY},
@@ -459,5 +468,7 @@ def test_a_provider_has_a_file_list_unless_it_knows_better() -> None:
     def no_pages(_get: Any, _credential: Credential) -> Iterator[Page]:
         return iter(())
 
-    bare: Callable[[int, Any], bool] = Provider("x", lambda _: {}, no_pages, PROVIDERS["openai"].reading).unsupported
+    bare: Callable[[int, Any], bool] = Provider(
+        "x", Credential, lambda _: {}, no_pages, PROVIDERS["openai"].reading
+    ).unsupported
     assert bare(500, {"message": "Model is required"}) is False
