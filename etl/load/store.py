@@ -230,6 +230,11 @@ class Store:
         latest = self._row("latest")["microseconds"]
         return max(datetime.now(UTC), datetime.fromtimestamp(0, UTC) + timedelta(microseconds=latest + 1))
 
+    def found_in(self, workspace: str) -> dict[str, str | None]:
+        """Return the slugs of the active credentials that were found in a workspace, each with who holds its files."""
+        rows = self._query("found_in", workspace=workspace).to_pylist()
+        return {row["name"].removeprefix(f"{workspace}."): row["provider"] for row in rows}
+
     def begin(self, config: Config, trigger: str) -> Started:
         """Note the start of a run and the credentials as configured."""
         started_at = self.now()
@@ -239,6 +244,11 @@ class Store:
             self._sql("configured")
             self._sql("begin_run", **asdict(started))
         return started
+
+    def configure(self, config: Config) -> None:
+        """Note the credentials as configured, anew: more of them were found."""
+        with self._table("configured", _configured(config)), self._transaction():
+            self._sql("configured")
 
     def compare(self, credential: Credential, listing: Listing) -> Difference:
         """Find what the listing would change; it stays at hand until the next call.
@@ -501,6 +511,7 @@ def _configured(config: Config) -> pa.Table:
             "type": [credential.type for credential in config.credentials],
             "provider": pa.array([credential.file_provider for credential in config.credentials], pa.string()),
             "base_url": [credential.base_url for credential in config.credentials],
+            "workspace": pa.array([credential.found_in for credential in config.credentials], pa.string()),
             "labels": [json.dumps(credential.labels, sort_keys=True) for credential in config.credentials],
             "key_fingerprint": pa.array([credential.fingerprint() for credential in config.credentials], pa.string()),
             "stale_after": [credential.stale_after for credential in config.credentials],

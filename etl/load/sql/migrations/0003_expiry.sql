@@ -7,3 +7,5 @@ create macro has_expired(provider, created_at, expires_at, moment) as coalesce(
     ) <= moment,
     false
 );
+
+alter table credentials add column workspace varchar;
