@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from etl.config import Config, json_schema, load_config, shipped, store_path
 from etl.errors import ConfigError
-from etl.providers import KINDS, PROVIDERS
+from etl.providers import KINDS
 from etl.providers.base import Brake, RequestSettings
 from etl.providers.openai import OpenAICredential
 from etl.providers.portkey import PortkeyCredential
