@@ -54,6 +54,7 @@ check: $(READY) ## lint, format, types, layers, shipped schema
 
 bench: $(READY) ## measure speed and memory, print and keep the figures
 	$(BIN)/python tests/benchmarks/bench.py
+	$(BIN)/python tests/benchmarks/answers.py
 
 endure: $(READY) ## 50 readers for a minute while runs go on; four simulated months
 	$(BIN)/python tests/benchmarks/endurance.py load

@@ -516,9 +516,9 @@ class Alerts:
         self._seen, self._look_at = seen, monotonic() + LOOK
 
     def _tell(self, channel: Channel, holding: Sequence[Condition], config: Config) -> None:
-        watched = {credential.name for credential in config.credentials} | {rule.name for rule in config.rules}
-        told = self._told.get(channel.key, {})
-        known = {key: one for key, one in told.items() if key.partition(" ")[2] in watched}
+        rules = {rule.name for rule in config.rules}
+        told = {key: (one, key.partition(" ")[2]) for key, one in self._told.get(channel.key, {}).items()}
+        known = {key: one for key, (one, subject) in told.items() if subject in rules or config.configures(subject)}
         message, known = due(holding, known, datetime.now(UTC), timedelta(seconds=config.alerts.repeat))
         trouble = channel.send(message, config.secrets(), self._stop) if message else None
         if trouble:
@@ -530,7 +530,7 @@ class Alerts:
         if message:
             channel.resume()
             log.info("alert sent", extra={"channel": channel.title, "title": message.title})
-        if known != told:
+        if known != self._told.get(channel.key, {}):
             self._told = {key: self._told.get(key, {}) for key in self._channels} | {channel.key: known}
             _save(self._state, self._told)
 

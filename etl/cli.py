@@ -349,6 +349,19 @@ def serve(
 
 
 @app.command()
+def discover(context: typer.Context) -> None:
+    """Compare the providers and virtual keys that Portkey knows with the configuration."""
+    from etl.config import load_config
+    from etl.extract.discovery import discover as compare
+
+    gaps = False
+    for finding in compare(load_config(context.obj)):
+        gaps |= finding.is_gap
+        typer.echo(f"{finding.state:<10} {finding.text}")
+    raise typer.Exit(TROUBLE if gaps else DONE)
+
+
+@app.command()
 def test_alerts(context: typer.Context) -> None:
     """Send every alert channel a message that says it is a test."""
     from etl import alerts

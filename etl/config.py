@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from etl.errors import ConfigError, blot, nearest
-from etl.providers import PROVIDERS, AnyCredential
+from etl.providers import KINDS, AnyCredential, WorkspaceCredential
 from etl.providers.base import (
     QUOTAS,
     Brake,
@@ -32,7 +32,7 @@ from etl.providers.base import (
 from etl.references import Location, References
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_PATH = "config/inventory.yaml"
 
@@ -204,11 +204,30 @@ class Config(Settings):
         return secrets | {secret.get_secret_value() for secret in own}
 
     def credential(self, name: str) -> Credential:
-        """Return the credential of that name, or raise ConfigError with the nearest name."""
-        names = [credential.name for credential in self.credentials]
-        if name not in names:
-            raise ConfigError(f"no credential is named {name}{nearest(name, names)}")
-        return self.credentials[names.index(name)]
+        """Return the credential of that name, or raise ConfigError with the nearest name.
+
+        Every name of the form WORKSPACE.SLUG is one, if there is such a workspace.
+        """
+        named = {credential.name: credential for credential in self.credentials}
+        if name in named:
+            return named[name]
+        for workspace in self.workspaces:
+            if slug := workspace.slug(name):
+                return workspace.route(slug)
+        raise ConfigError(f"no credential is named {name}{nearest(name, named)}")
+
+    @property
+    def workspaces(self) -> tuple[WorkspaceCredential, ...]:
+        """The credentials that are many: one for each provider that is found in them."""
+        return tuple(one for one in self.credentials if isinstance(one, WorkspaceCredential))
+
+    def configures(self, name: str) -> bool:
+        """Tell whether a credential of this name may be listed."""
+        return any(one.name == name for one in self.credentials) or any(one.slug(name) for one in self.workspaces)
+
+    def with_found(self, found: Sequence[Credential]) -> Config:
+        """Return the same with the credentials that were found in its workspaces."""
+        return self.model_copy(update={"credentials": (*self.credentials, *found)})
 
     def rule(self, name: str) -> Rule:
         """Return the rule of that name, or raise ConfigError with the nearest name."""
@@ -307,7 +326,7 @@ def _read(path: Path) -> Any:
 
 def _without_tag(location: Location) -> Location:
     """Drop the credential's type, which pydantic adds to the path."""
-    tagged = location[:1] == ("credentials",) and len(location) > 2 and location[2] in PROVIDERS  # noqa: PLR2004
+    tagged = location[:1] == ("credentials",) and len(location) > 2 and location[2] in KINDS  # noqa: PLR2004
     return (*location[:2], *location[3:]) if tagged else location
 
 
@@ -328,7 +347,7 @@ def _sentence(fault: Any) -> str:
         case "extra_forbidden":
             return f"unknown key{nearest(str(location[-1]), _known_keys(location[:-1]))}"
         case "union_tag_invalid":
-            return f"type {context['tag']} is not known{nearest(context['tag'], PROVIDERS)}"
+            return f"type {context['tag']} is not known{nearest(context['tag'], KINDS)}"
         case "value_error":
             return str(context["error"])
         case "string_pattern_mismatch" | "string_too_short" if location[-1] == "name":
@@ -341,7 +360,7 @@ def _sentence(fault: Any) -> str:
 
 _SENTENCES = {
     "missing": "is missing; add it",
-    "union_tag_not_found": f"has no type; add type: and one of {', '.join(PROVIDERS)}",
+    "union_tag_not_found": f"has no type; add type: and one of {', '.join(KINDS)}",
     "string_type": "is not text; put it in quotes",
     "string_pattern_mismatch": "is not the name of an HTTP header",
     "string_too_short": "is empty; fill it in, or leave it out",
@@ -357,8 +376,8 @@ def _known_keys(location: Location) -> list[str]:
     """List the keys that may stand where an unknown one was found."""
     model: type[BaseModel] = Config
     for part in location:
-        if part in PROVIDERS:
-            model = PROVIDERS[str(part)].settings
+        if part in KINDS:
+            model = KINDS[str(part)].settings
         elif isinstance(part, str) and part != "credentials":
             model = _parts(model)[part]
     return list(model.model_fields)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from etl.config import Config
+    from etl.extract.discovery import Survey
+    from etl.extract.http import Http
     from etl.load.store import Difference, Outcome, Run, Store
-    from etl.providers import Credential
+    from etl.providers import Credential, WorkspaceCredential
     from etl.transform.listing import Listing
 
 
@@ -45,14 +47,19 @@ def sync(
         ConfigError: A name is not configured.
         StoreError: The store cannot be written.
     """
-    credentials = [config.credential(name) for name in dict.fromkeys(names)] or list(config.credentials)
-    started = store.begin(config, trigger)
+    from etl.extract.http import Http  # noqa: PLC0415 - slow
+
+    for name in names:
+        config.credential(name)
     stop = stop or Event()
-    outcomes = []
-    for difference in _differences(config, credentials, store, stop):
-        outcomes.append(store.apply(started, difference))
-        on_outcome(outcomes[-1])
-    run = store.finish(started, outcomes, interrupted=len(outcomes) < len(credentials))
+    with Http(config) as http:
+        work = _Work(config, names, store, http)
+        started = store.begin(work.config, trigger)
+        outcomes = []
+        for difference in work.differences(stop):
+            outcomes.append(store.apply(started, difference))
+            on_outcome(outcomes[-1])
+    run = store.finish(started, outcomes, interrupted=work.unfinished)
     if config.rules:
         from etl.report.rules import check  # noqa: PLC0415 - slow, and needed by those who have rules only
 
@@ -61,25 +68,86 @@ def sync(
     return run
 
 
-def _differences(config: Config, credentials: Sequence[Credential], store: Store, stop: Event) -> Iterator[Difference]:
-    """Fetch side by side, compare one by one; what lacks much is fetched once more before it is believed."""
-    from etl.extract.fetch import fetch  # noqa: PLC0415 - slow
-    from etl.extract.http import Http  # noqa: PLC0415 - slow
+class _Work:
+    """What a run fetches: listings side by side, and what workspaces hold, whose credentials join in as they are found.
 
-    with Http(config) as http, ThreadPoolExecutor(config.http.workers) as pool:
-        try:
-            pending: dict[Future[Listing], tuple[Credential, Listing | None]] = {
-                pool.submit(fetch, credential, http): (credential, None) for credential in credentials
-            }
-            while pending and not stop.is_set():
-                for future in wait(pending, _GLANCE, FIRST_COMPLETED).done:
-                    credential, first = pending.pop(future)
-                    listing = first.confirmed_by(future.result()) if first else future.result()
-                    difference = store.compare(credential, listing)
-                    if difference.doubtful:
-                        pending[pool.submit(fetch, credential, http)] = (credential, listing)
-                    else:
-                        yield difference
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            http.cancel()
+    Until a workspace was looked into, its credentials are those known before.
+    """
+
+    def __init__(self, config: Config, names: Sequence[str], store: Store, http: Http) -> None:
+        self._plain = config
+        self._names = set(names)
+        self._store = store
+        self._http = http
+        self._found = {one.name: store.found_in(one.name) for one in config.workspaces}
+        self._pending: dict[Future[Listing], tuple[Credential, Listing | None]] = {}
+        self._surveys: dict[Future[Survey], WorkspaceCredential] = {}
+
+    @property
+    def config(self) -> Config:
+        """The configuration with what is known to be in its workspaces."""
+        found = [
+            workspace.route(slug, vendor)
+            for workspace in self._plain.workspaces
+            for slug, vendor in self._found[workspace.name].items()
+        ]
+        return self._plain.with_found(found)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something is still to be fetched."""
+        return bool(self._pending or self._surveys)
+
+    def differences(self, stop: Event) -> Iterator[Difference]:
+        """Fetch side by side, compare one by one; what lacks much is fetched once more before it is believed."""
+        with ThreadPoolExecutor(self._plain.http.workers) as pool:
+            try:
+                self._begin(pool)
+                while self.unfinished and not stop.is_set():
+                    waiting: list[Future[Any]] = [*self._surveys, *self._pending]
+                    for future in wait(waiting, _GLANCE, FIRST_COMPLETED).done:
+                        if difference := self._taken(future, pool):
+                            yield difference
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._http.cancel()
+
+    def _begin(self, pool: ThreadPoolExecutor) -> None:
+        from etl.extract.discovery import survey  # noqa: PLC0415 - slow
+
+        for credential in self._plain.credentials:
+            if credential not in self._plain.workspaces and self._asks_for(credential):
+                self._fetch(credential, pool)
+        for workspace in self._plain.workspaces:
+            if self._asks_for(workspace) or any(workspace.slug(name) for name in self._names):
+                self._surveys[pool.submit(survey, workspace, self._http)] = workspace
+
+    def _asks_for(self, credential: Credential) -> bool:
+        return not self._names or not self._names.isdisjoint({credential.name, credential.found_in})
+
+    def _fetch(self, credential: Credential, pool: ThreadPoolExecutor, first: Listing | None = None) -> None:
+        from etl.extract.fetch import fetch  # noqa: PLC0415 - slow
+
+        self._pending[pool.submit(fetch, credential, self._http)] = (credential, first)
+
+    def _taken(self, future: Future[Any], pool: ThreadPoolExecutor) -> Difference | None:
+        """Return what is to be applied; None where it is fetched once more."""
+        if future in self._surveys:
+            return self._surveyed(self._surveys.pop(future), future.result(), pool)
+        credential, first = self._pending.pop(future)
+        listing = first.confirmed_by(future.result()) if first else future.result()
+        difference = self._store.compare(credential, listing)
+        if not difference.doubtful:
+            return difference
+        self._fetch(credential, pool, listing)
+        return None
+
+    def _surveyed(self, workspace: WorkspaceCredential, survey: Survey, pool: ThreadPoolExecutor) -> Difference:
+        """List what was found in a workspace; where that cannot be told, what was known before."""
+        if survey.is_complete:
+            self._found[workspace.name] = survey.active(workspace)
+            self._store.configure(self.config)
+        for credential in self.config.credentials:
+            if credential.found_in == workspace.name and self._asks_for(credential):
+                self._fetch(credential, pool)
+        return self._store.compare(workspace, survey.listing)

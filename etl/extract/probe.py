@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etl.errors import ListingError
+from etl.extract.discovery import survey
 from etl.extract.http import Getter, Http
-from etl.providers import adapter
+from etl.providers import WorkspaceCredential, adapter
 from etl.transform.normalise import normalise
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def probe(config: Config) -> Iterator[Probe]:
 
 
 def _probe(credential: Credential, http: Http) -> Probe:
+    if isinstance(credential, WorkspaceCredential):
+        return Probe(credential.name, survey(credential, http).listing.error)
     patient = credential.http.model_copy(update={"attempts": min(2, credential.http.attempts)})
     get = Getter(http, credential.model_copy(update={"http": patient}))
 

@@ -65,9 +65,9 @@ class Difference:
     held: int
     """Files whose deletion waits for a person since an earlier listing."""
     missing: int
-    """Known files, within the listing's scope, that it lacks."""
+    """Known files, within the listing's scope, that it lacks though their time had not passed."""
     known: int
-    """Known files within its scope."""
+    """Known files within its scope, but for those that it lacks since their time had passed."""
     first: bool
     """Whether no listing of this credential was complete before."""
     scope: str | None
@@ -92,11 +92,17 @@ class Difference:
         return not isinstance(before, dict) or before | {"keys": None} != now | {"keys": None}
 
     @property
+    def strange(self) -> bool:
+        """Whether none of the files known before is listed, but others are: most likely another account answers."""
+        complete = self.listing.status is Verdict.COMPLETE
+        return complete and self.known >= STRANGE and self.missing == self.known and len(self.listing.files) > 0
+
+    @property
     def doubtful(self) -> bool:
         """Whether so much is missing that the listing should be fetched once more."""
         brake = self.credential.brake
         complete = self.listing.status is Verdict.COMPLETE
-        return complete and not self.listing.rechecked and self._exceeds(brake.recheck_percent)
+        return complete and not self.listing.rechecked and (self.strange or self._exceeds(brake.recheck_percent))
 
     @property
     def doubt(self) -> str | None:
@@ -110,6 +116,8 @@ class Difference:
             )
         if self.missing and not len(self.listing.files):
             return f"the list is empty where {self.known} files were"
+        if self.strange:
+            return f"none of the {self.known} files known before is listed, but others are: is this another account?"
         if self._exceeds(self.credential.brake.hold_percent):
             return f"{self.missing} of {self.known} files are missing"
         return None
@@ -222,6 +230,11 @@ class Store:
         latest = self._row("latest")["microseconds"]
         return max(datetime.now(UTC), datetime.fromtimestamp(0, UTC) + timedelta(microseconds=latest + 1))
 
+    def found_in(self, workspace: str) -> dict[str, str | None]:
+        """Return the slugs of the active credentials that were found in a workspace, each with who holds its files."""
+        rows = self._query("found_in", workspace=workspace).to_pylist()
+        return {row["name"].removeprefix(f"{workspace}."): row["provider"] for row in rows}
+
     def begin(self, config: Config, trigger: str) -> Started:
         """Note the start of a run and the credentials as configured."""
         started_at = self.now()
@@ -231,6 +244,11 @@ class Store:
             self._sql("configured")
             self._sql("begin_run", **asdict(started))
         return started
+
+    def configure(self, config: Config) -> None:
+        """Note the credentials as configured, anew: more of them were found."""
+        with self._table("configured", _configured(config)), self._transaction():
+            self._sql("configured")
 
     def compare(self, credential: Credential, listing: Listing) -> Difference:
         """Find what the listing would change; it stays at hand until the next call.
@@ -257,6 +275,7 @@ class Store:
                 purpose=credential.purpose,
                 track_extra=credential.track_extra,
                 present=_present(listing),
+                observed_at=listing.finished_at,
             )
             told = [name for name in files.column_names if files[name].null_count < len(files)]
             fields: list[str] = self._row("api_fields", few=credential.brake.count, told=told)["fields"]
@@ -274,7 +293,7 @@ class Store:
             "run_id": started.run_id,
             "credential": listing.credential,
             "observed_at": max(listing.finished_at, started.started_at),
-            "first": difference.first or difference.elsewhere,
+            "first": difference.first or difference.elsewhere or difference.strange,
             "complete": listing.status is Verdict.COMPLETE,
             "hold": difference.doubt is not None,
             "present": _present(listing),
@@ -492,6 +511,7 @@ def _configured(config: Config) -> pa.Table:
             "type": [credential.type for credential in config.credentials],
             "provider": pa.array([credential.file_provider for credential in config.credentials], pa.string()),
             "base_url": [credential.base_url for credential in config.credentials],
+            "workspace": pa.array([credential.found_in for credential in config.credentials], pa.string()),
             "labels": [json.dumps(credential.labels, sort_keys=True) for credential in config.credentials],
             "key_fingerprint": pa.array([credential.fingerprint() for credential in config.credentials], pa.string()),
             "stale_after": [credential.stale_after for credential in config.credentials],
@@ -540,6 +560,9 @@ def _outcome(difference: Difference, started: Started, counts: dict[str, int]) -
         error=(difference.doubt or _STILL_HELD) if held else listing.error,
     )
 
+
+STRANGE = 5
+"""Fewer known files than this may well all be replaced between two listings."""
 
 REJECTED = '"rejected"'
 """In the place of a scope: a person kept files that were missing."""

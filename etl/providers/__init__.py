@@ -14,6 +14,7 @@ from etl.providers.openai import OPENAI
 from etl.providers.openrouter import OPENROUTER
 from etl.providers.portkey import PORTKEY
 from etl.providers.together import TOGETHER
+from etl.providers.workspace import WORKSPACE, WorkspaceCredential
 from etl.providers.xai import XAI
 
 PROVIDERS: dict[str, Provider] = {
@@ -35,16 +36,19 @@ PROVIDERS: dict[str, Provider] = {
 }
 """By the `type` of a credential."""
 
+KINDS = PROVIDERS | {WORKSPACE.type: WORKSPACE}
+"""What a credential of the configuration may be; a workspace is many."""
+
 if TYPE_CHECKING:
     AnyCredential: TypeAlias = Credential
 else:
-    AnyCredential = Union[tuple(provider.settings for provider in PROVIDERS.values())]  # noqa: UP007 - made of a tuple
+    AnyCredential = Union[tuple(provider.settings for provider in KINDS.values())]  # noqa: UP007 - made of a tuple
 
 
 def adapter(credential: Credential) -> Provider:
     """Return the listing API that a credential speaks."""
-    provider = PROVIDERS[credential.type]
+    provider = KINDS[credential.type]
     return provider.behind(credential) or provider
 
 
-__all__ = ["PROVIDERS", "AnyCredential", "Credential", "Provider", "adapter"]
+__all__ = ["KINDS", "PROVIDERS", "AnyCredential", "Credential", "Provider", "WorkspaceCredential", "adapter"]

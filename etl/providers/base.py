@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     TypeAdapter,
     WithJsonSchema,
@@ -203,6 +204,13 @@ class Credential(Settings):
     brake: Brake = Field(default_factory=Brake, description="Overrides of brake above.")
     quota: Quota = Field(default_factory=Quota, description="What the account may hold; else what its provider allows.")
 
+    _found_in: str | None = PrivateAttr(None)
+
+    @property
+    def found_in(self) -> str | None:
+        """The workspace of the configuration that it was found in; None where it is configured itself."""
+        return self._found_in
+
     @model_validator(mode="after")
     def _has_purposes(self) -> Self:
         if self.purpose and not self.TELLS_PURPOSE:
@@ -336,7 +344,8 @@ def told(body: Json) -> str | None:
     """Return the message of an error body, in any of the usual forms."""
     if not isinstance(body, dict):
         return None
-    error = body.get("error") or body
+    nested = body["data"] if isinstance(body.get("data"), dict) else body  # so Portkey's admin API words an error
+    error = body.get("error") or nested
     message = error.get("message") or _detail(error) if isinstance(error, dict) else error
     return message if isinstance(message, str) and message else None
 

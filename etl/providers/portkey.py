@@ -88,6 +88,9 @@ class PortkeyCredential(Credential):
     provider: HeaderValue | None = Field(None, description="x-portkey-provider: a name, or an @slug.")
     authorization: Secret | None = Field(None, description="The provider's own key, sent as Bearer.")
     custom_host: Url | None = Field(None, description="x-portkey-custom-host: the provider's base URL.")
+    vendor: HeaderValue | None = Field(
+        None, description="Who holds the files behind a slug, a virtual key or a config, such as openai."
+    )
     upstream: Literal["anthropic", "groq", "mistral", "together", "xai"] | None = Field(
         None, description="Reach this provider as an OpenAI at its own host; authorization is its key."
     )
@@ -151,7 +154,8 @@ class PortkeyCredential(Credential):
     @property
     def file_provider(self) -> str | None:
         """The provider where it is named; a slug does not tell it."""
-        return self.upstream or (None if self.provider is None or self.provider.startswith("@") else self.provider)
+        named = None if self.provider is None or self.provider.startswith("@") else self.provider
+        return self.upstream or self.vendor or named
 
     @property
     def is_hosted(self) -> bool:

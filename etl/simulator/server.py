@@ -72,6 +72,8 @@ class Simulator:
         self.latency = latency
         self.portkey_api_key = portkey_api_key
         self._kept: dict[object, Reply] | None = {} if keep_pages else None
+        self.admin: dict[str, list[Json]] = {}
+        """What Portkey's admin API lists: records by the last part of the path, such as providers."""
         self.requests: list[Request] = []
         """Everything received, in order."""
         self.faults: dict[str, Fault] = {}
@@ -107,7 +109,7 @@ class Simulator:
     def answer(self, method: str, target: str, headers: dict[str, str]) -> Reply:
         """Record a request and answer it."""
         request = self._received(method, target, headers)
-        reply = self._refusal(request) or self._listed(request)
+        reply = self._administered(request) or self._refusal(request) or self._listed(request)
         if _by_portkey(headers):
             reply = replace(reply, headers={"x-portkey-provider": _provider(headers)} | reply.headers)
         return replace(reply, delay=reply.delay + self.latency)
@@ -127,6 +129,21 @@ class Simulator:
                 request = replace(request, number=self._asked[account], attempt=self._asked[page])
             self.requests.append(request)
         return request
+
+    def _administered(self, request: Request) -> Reply | None:
+        """Answer as Portkey's admin API does, which counts pages from 0; None where it is not asked."""
+        records = self.admin.get(request.path.removeprefix("/v1/"))
+        if records is None or request.method != HTTPMethod.GET:
+            return None
+        if request.headers.get("x-portkey-api-key") != self.portkey_api_key:
+            return Reply.json({"success": False, "data": {"message": "Unauthorised Request"}}, 401)
+        workspace = request.params.get("workspace_id")
+        wanted = [one for one in records if workspace is None or one.get("workspace_id", workspace) == workspace]
+        page, size = (
+            int(request.params.get(name, default)) for name, default in (("current_page", 0), ("page_size", 50))
+        )
+        data = wanted[page * size : (page + 1) * size]
+        return Reply.json({"object": "list", "total": len(wanted), "data": data})
 
     def _refusal(self, request: Request) -> Reply | None:
         """Why a request gets no list, if so."""

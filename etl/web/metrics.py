@@ -109,10 +109,12 @@ class Activity:
         self._run_seconds = histogram("run_duration_seconds", "How long runs took.")
         self.keep()
 
-    def keep(self) -> None:
-        """Have series of the configured credentials alone, those of a new one from 0 on."""
+    def keep(self, *found: str) -> None:
+        """Have series of the configured credentials alone, and of those found; of a new one from 0 on."""
         with self._lock:
-            names = {credential.name for credential in self._control.config.credentials}
+            config = self._control.config
+            names = set(filter(config.configures, {*self._names, *found}))
+            names |= {credential.name for credential in config.credentials}
             for series, labels in self._series(self._names - names):
                 series.remove(*labels)
             for series, labels in self._series(names - self._names):
@@ -130,7 +132,7 @@ class Activity:
             self._count(event)
 
     def _count(self, outcome: Outcome) -> None:
-        self.keep()
+        self.keep(outcome.credential)
         if (name := outcome.credential) not in self._names:
             return  # taken out of the configuration while it was listed
         self._listings.labels(name, outcome.status).inc()
@@ -211,10 +213,11 @@ def _reading(path: Path, copy: tuple[int, int]) -> Reading:
 def _current(credentials: Iterable[Row], config: Config, now: float) -> list[Row]:
     """Return what is known of every configured credential, which may be nothing yet, and what depends on the time."""
     known = {row["credential"]: row for row in credentials}
+    found = [config.credential(name) for name, row in known.items() if row["found"] and config.configures(name)]
     return [
         known.get(credential.name, {"credential": credential.name, "held_deletions": 0})
         | _timed(known.get(credential.name, {}), credential.stale_after, now, config.alerts.expiring_within)
-        for credential in config.credentials
+        for credential in (*config.credentials, *found)
     ]
 
 

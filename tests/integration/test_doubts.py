@@ -1,8 +1,11 @@
 """Cases in which evidence is thin: another key, a field that some files lose, odd answers, odd neighbours."""
 
+from datetime import UTC, datetime, timedelta
+
 import duckdb
 import pyarrow as pa
 import pytest
+import time_machine
 
 from etl.errors import ConfigError, QueryError, StoreError
 from etl.load.store import Store
@@ -27,8 +30,61 @@ def test_another_key_is_another_account_until_a_person_says_otherwise(lab: Lab, 
     simulator.accounts |= {TOKEN: Account(15, seed=1), OTHER: Account(10, seed=2)}
     lab.listing(lab.config(direct(simulator)))
     swapped = lab.listing(lab.config(direct(simulator, api_key=OTHER)))
-    assert (swapped.status, swapped.held, swapped.deleted, swapped.created) == ("held", 15, 0, 10)
+    assert (swapped.status, swapped.held, swapped.deleted) == ("held", 15, 0)
+    assert (swapped.created, swapped.baseline) == (0, 10)
     assert swapped.error == "the key of this credential changed, and 15 files may lie outside what it lists now"
+
+
+def test_another_account_behind_the_same_key_is_held_too_and_what_it_has_is_not_new(
+    lab: Lab, simulator: Simulator
+) -> None:
+    simulator.accounts[TOKEN] = Account(5, seed=1)
+    config = lab.config(direct(simulator))
+    lab.listing(config)
+    before = simulator.accounts[TOKEN]
+    simulator.accounts[TOKEN] = Account(8, seed=2)
+    swapped = lab.listing(config)
+    assert (swapped.status, swapped.held, swapped.deleted) == ("held", 5, 0)
+    assert (swapped.created, swapped.baseline) == (0, 8)
+    assert swapped.error == "none of the 5 files known before is listed, but others are: is this another account?"
+    simulator.accounts[TOKEN] = before
+    back = lab.listing(config)
+    assert (back.status, back.held, back.deleted, back.unchanged) == ("complete", 0, 8, 5)
+
+
+def test_few_files_may_all_be_replaced(lab: Lab, simulator: Simulator) -> None:
+    account = simulator.accounts[TOKEN] = Account(4, seed=1)
+    config = lab.config(direct(simulator))
+    lab.listing(config)
+    account.delete(4)
+    account.add(3)
+    replaced = lab.listing(config)
+    assert (replaced.status, replaced.deleted, replaced.created) == ("complete", 4, 3)
+
+
+@pytest.mark.parametrize(("provider", "lifetime"), [("gemini", timedelta(hours=48)), ("cohere", timedelta(days=30))])
+def test_files_whose_time_has_passed_are_expected_to_be_gone(
+    lab: Lab, simulator: Simulator, provider: str, lifetime: timedelta
+) -> None:
+    now = datetime.now(UTC)
+    account = simulator.accounts[TOKEN] = Account(40, seed=1)
+    for place, key in enumerate(account.files):
+        age = lifetime - timedelta(hours=1) if place < 35 else timedelta()
+        made = account.files[key] | {"created_at": int((now - age).timestamp())}
+        account.files[key] = {name: value for name, value in made.items() if name != "expires_at"}
+    config = lab.config(direct(simulator, provider=provider))
+    lab.listing(config)
+    old, young = list(account.files)[:35], list(account.files)[35:]
+    account.remove(*old, young[0])
+    with time_machine.travel(now + timedelta(hours=2)):
+        later = lab.listing(config)
+    assert (later.status, later.deleted, later.held) == ("complete", 36, 0)
+    reasons = {row["file_id"]: row["reason"] for row in lab.published().log("deleted")}
+    assert reasons == dict.fromkeys(old, "expired") | {young[0]: "missing"}
+    account.remove(*young[1:])
+    with time_machine.travel(now + lifetime + timedelta(hours=2)):
+        empty = lab.listing(config)
+    assert (empty.status, empty.deleted) == ("complete", 4)
 
 
 def test_a_rotated_key_of_the_same_account_costs_nothing(lab: Lab, simulator: Simulator) -> None:

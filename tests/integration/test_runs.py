@@ -210,6 +210,7 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "last_complete_at": at["acme"],
             "quota_files": None,
             "quota_bytes": None,
+            "workspace": None,
         },
         {
             "name": "keyless",
@@ -225,6 +226,7 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "last_complete_at": None,
             "quota_files": None,
             "quota_bytes": None,
+            "workspace": None,
         },
         {
             "name": "plain",
@@ -240,6 +242,7 @@ def test_the_table_of_credentials_tells_how_each_was_configured_last(lab: Lab, s
             "last_complete_at": plain_before,
             "quota_files": None,
             "quota_bytes": None,
+            "workspace": None,
         },
     ]
 

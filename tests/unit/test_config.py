@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from etl.config import Config, json_schema, load_config, shipped, store_path
 from etl.errors import ConfigError
-from etl.providers import PROVIDERS
+from etl.providers import KINDS
 from etl.providers.base import Brake, RequestSettings
 from etl.providers.openai import OpenAICredential
 from etl.providers.portkey import PortkeyCredential
@@ -175,11 +175,11 @@ def test_two_credentials_of_one_name_are_refused(faults: Faults) -> None:
 @pytest.mark.parametrize(
     ("entry", "fault"),
     [
-        ({"name": "a"}, f"credentials[0] (of a): has no type; add type: and one of {', '.join(PROVIDERS)}"),
+        ({"name": "a"}, f"credentials[0] (of a): has no type; add type: and one of {', '.join(KINDS)}"),
         ({"name": "a", "type": "opanai"}, "credentials[0] (of a): type opanai is not known; did you mean openai?"),
         (
             {"name": "a", "type": "s3"},
-            f"credentials[0] (of a): type s3 is not known; known are {', '.join(sorted(PROVIDERS))}",
+            f"credentials[0] (of a): type s3 is not known; known are {', '.join(sorted(KINDS))}",
         ),
         ({"type": "openai", "api_key": "${KEY}"}, "credentials[0].name: is missing; add it"),
     ],
@@ -831,7 +831,7 @@ def test_the_shipped_configurations_load(name: str, count: int) -> None:
     env = {name: "http://127.0.0.1:1/v1" if name.endswith("URL") else "value" for name in references}
     config = load_config(shipped(name), env=env)
     assert len(config.credentials) == count
-    assert {credential.type for credential in config.credentials} <= PROVIDERS.keys()
+    assert {credential.type for credential in config.credentials} <= KINDS.keys()
 
 
 def test_the_shipped_schema_is_the_one_of_the_code() -> None:

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from etl.config import load_config, shipped
-from etl.providers import PROVIDERS
+from etl.providers import KINDS, PROVIDERS
 from etl.providers.portkey import LOST, REWRITTEN, UPSTREAMS
 from etl.transform.record import SCHEMA
 
@@ -68,5 +68,5 @@ def test_the_examples_in_the_starter_are_right_once_they_are_uncommented(tmp_pat
     config = load_config(path, env=dict.fromkeys(re.findall(r"\$\{(\w+)}", text), "value"))
     credentials = text.split("\n# http:")[0]
     assert len(config.credentials) == len(re.findall(r"^  - ", credentials, re.MULTILINE))
-    assert {credential.type for credential in config.credentials} == PROVIDERS.keys()
+    assert {credential.type for credential in config.credentials} == KINDS.keys()
     assert YAML(typ="safe", pure=True).load(path)["store"] == "data/inventory.duckdb"

@@ -13,6 +13,7 @@ comment on column credentials.last_attempt_at is 'When it was last listed, with 
 comment on column credentials.last_complete_at is 'When it was last listed completely.';
 comment on column credentials.quota_files is 'Most files that the account may hold; NULL: no limit is known.';
 comment on column credentials.quota_bytes is 'Most bytes that the account may hold; NULL: no limit is known.';
+comment on column credentials.workspace is 'The workspace of the configuration that it was found in; NULL where it is configured itself.';
 
 comment on table runs is 'A run: one cycle over a set of credentials.';
 comment on column runs.run_id is 'Begins with the time it started: a later run has a greater one.';
@@ -177,3 +178,4 @@ comment on column quota_use.unknown_sizes is 'Files whose size is not told.';
 comment on column quota_use.used is 'The larger share of the two limits: 1 where the account is full.';
 
 comment on macro table files_as_of is 'files_as_of(time): the files as they were known at that time, with the columns of files.';
+comment on macro has_expired is 'has_expired(provider, created_at, expires_at, time): whether a file was past its time then, as it or its provider tells.';

@@ -6,6 +6,7 @@ set
     type = configured.type,
     provider = configured.provider,
     base_url = configured.base_url,
+    workspace = configured.workspace,
     labels = configured.labels,
     key_fingerprint = configured.key_fingerprint,
     active = true,
@@ -17,6 +18,6 @@ where configured.name = credentials.name;
 
 insert into credentials by name
 select
-    name, type, provider, base_url, labels, key_fingerprint, true as active, stale_after, quota_files, quota_bytes
+    name, type, provider, base_url, workspace, labels, key_fingerprint, true as active, stale_after, quota_files, quota_bytes
 from configured
 where name not in (select name from credentials);

@@ -41,6 +41,8 @@ select
             when listed.expires_at is null and known.expires_at is not null then '-expires_at' end
     ], lambda field: field is not null) end as come_and_gone,
     known.bytes as bytes_before,
+    listed.file_id is null
+        and has_expired(known.provider, known.created_at, known.expires_at, $observed_at) as expired,
     listed.* exclude (file_id) replace (coalesce(listed.provider, known.provider) as provider)
 from listed
 full join (select * from files where credential = $credential) as known on known.file_id = listed.file_id

@@ -1,6 +1,7 @@
 -- One row a credential, its columns named as the metrics; what depends on the time is decided when it is asked.
 select
     credentials.name as credential,
+    credentials.active and credentials.workspace is not null as found,
     epoch(credentials.last_attempt_at) as last_attempt_timestamp_seconds,
     epoch(credentials.last_complete_at) as last_complete_timestamp_seconds,
     listings.status as verdict,

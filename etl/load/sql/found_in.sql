@@ -1,0 +1,1 @@
+select name, provider from credentials where workspace = $workspace and active order by name;
