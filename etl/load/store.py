@@ -67,13 +67,20 @@ class Difference:
     held: int
     """Files whose deletion waits for a person since an earlier listing."""
     missing: int
-    """Known files, within the listing's scope, that it lacks though their time had not passed."""
+    """Known files, within the listing's scope, that it lacks."""
     known: int
-    """Known files within its scope, but for those that it lacks since their time had passed."""
+    """Known files within its scope."""
+    expired: int
+    """Those of the missing whose time had passed: they are expected to be gone, and raise no doubt."""
     first: bool
     """Whether no listing of this credential was complete before."""
     scope: str | None
     """Which files the last listing that was judged could show, as JSON."""
+
+    @property
+    def unexpected(self) -> int:
+        """How many files are missing before their time."""
+        return self.missing - self.expired
 
     @property
     def rejected_before(self) -> bool:
@@ -97,7 +104,8 @@ class Difference:
     def strange(self) -> bool:
         """Whether none of the files known before is listed, but others are: most likely another account answers."""
         complete = self.listing.status is Verdict.COMPLETE
-        return complete and self.known >= STRANGE and self.missing == self.known and len(self.listing.files) > 0
+        replaced = self.missing == self.known and self.known - self.expired >= STRANGE
+        return complete and replaced and len(self.listing.files) > 0
 
     @property
     def baseline(self) -> bool:
@@ -114,14 +122,14 @@ class Difference:
     @property
     def doubt(self) -> str | None:
         """Why the deletions must wait for a person, if they must."""
-        if self.missing and self.rejected_before:
+        if self.unexpected and self.rejected_before:
             return "files whose deletion was rejected are still missing"
-        if self.missing and self.scope_changed:
+        if self.unexpected and self.scope_changed:
             changed = "configuration" if self.elsewhere else "key"
             return (
                 f"the {changed} of this credential changed, and {self.missing} files may lie outside what it lists now"
             )
-        if self.missing and not len(self.listing.files):
+        if self.unexpected and not len(self.listing.files):
             return f"the list is empty where {self.known} files were"
         if self.strange:
             return f"none of the {self.known} files known before is listed, but others are: is this another account?"
@@ -130,7 +138,8 @@ class Difference:
         return None
 
     def _exceeds(self, percent: float) -> bool:
-        return self.missing > self.credential.brake.count and self.missing * 100 > percent * self.known
+        known = self.known - self.expired
+        return self.unexpected > self.credential.brake.count and self.unexpected * 100 > percent * known
 
 
 @dataclass(frozen=True)
