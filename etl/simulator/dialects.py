@@ -59,7 +59,7 @@ class Dialect:
     """Headers that may carry the key; the first that comes counts."""
     error: Callable[[int, str], Json] = _openai_error
     """Body of an error."""
-    token: str = ""
+    onward: str = ""
     """Key of the envelope under which the token of the next page is; none where an id or a number asks for it."""
     id: str = "id"
     """Key of a record under which its id is."""
@@ -294,7 +294,7 @@ DIALECTS: dict[str, Dialect] = {
         maximum=1000,
         keys=("x-api-key", "authorization"),
         error=_anthropic_error,
-        token="next_page",
+        onward="next_page",
         spare="mime_type",
         unsized={"size_bytes": "many"},
     ),
@@ -308,7 +308,7 @@ DIALECTS: dict[str, Dialect] = {
         maximum=100,
         keys=("x-goog-api-key",),
         error=_google_error,
-        token="nextPageToken",
+        onward="nextPageToken",
         id="name",
         spare="state",
         unsized={"sizeBytes": "many"},
@@ -333,7 +333,7 @@ DIALECTS: dict[str, Dialect] = {
         default=50,
         maximum=200,
         error=_grpc_error,
-        token="nextPageToken",
+        onward="nextPageToken",
         id="name",
         spare="state",
         unsized={},
@@ -355,7 +355,7 @@ DIALECTS: dict[str, Dialect] = {
         cursors=frozenset({"pagination_token"}),
         limit="limit",
         default=100,
-        token="pagination_token",
+        onward="pagination_token",
         spare="filename",
     ),
     "openrouter": Dialect(
@@ -364,7 +364,7 @@ DIALECTS: dict[str, Dialect] = {
         cursors=frozenset({"cursor", "after", "after_id"}),
         limit="limit",
         maximum=1000,
-        token="cursor",
+        onward="cursor",
         spare="mime_type",
         unsized={"size_bytes": "many"},
     ),

@@ -112,12 +112,12 @@ def second_cursor(request: Request) -> str | None:
         if dialect.cursors == {name}:
             return str(number)
     last = rows[-1][dialect.id] if rows else None
-    return page.get(dialect.token, last)
+    return page.get(dialect.onward, last)
 
 
 def with_more(request: Request, page: Json) -> Json:
     """Let a page say that another follows, by a cursor of its own."""
-    token, rows = request.dialect.token, rows_of(request, page)
+    token, rows = request.dialect.onward, rows_of(request, page)
     said: Json = {"has_more": True, "total": sys.maxsize, "last_id": rows[-1][request.dialect.id] if rows else None}
     told = {key: value for key, value in said.items() if key in page}
     return page | told | ({token: f"more-{request.number}"} if token else {})
@@ -175,7 +175,7 @@ def no_cursor(request: Request, _reply: Reply) -> Reply:
 
 def null_last_id(request: Request, reply: Reply) -> Reply:
     """Claim that there is more, but name no cursor."""
-    token = request.dialect.token
+    token = request.dialect.onward
     return fields(has_more=True, last_id=None, **({token: None} if token else {}))(request, reply)
 
 
@@ -198,7 +198,7 @@ def unauthorized(request: Request, _reply: Reply) -> Reply:
 
 
 def numbered(request: Request, reply: Reply) -> Reply:
-    """Number the rows in an object, as the gateway does."""
+    """Put an object of numbered rows in the place of the page, as the gateway does."""
     return bent(lambda page: {str(place): row for place, row in enumerate(rows_of(request, page))})(request, reply)
 
 
