@@ -365,7 +365,10 @@ def gateway_matrix(folder: Path, gateway: str) -> Matrix:
 
 # Every dialect
 
-IDS = {"gemini": "files/{}".format, "fireworks": lambda key: f"accounts/acme/datasets/{key.lower()}"}
+IDS: dict[str, Callable[[str], str]] = {
+    "gemini": "files/{}".format,
+    "fireworks": lambda key: f"accounts/acme/datasets/{key.lower()}",
+}
 """How an id is told where it is not told as it is."""
 
 
@@ -382,15 +385,15 @@ class Cell(NamedTuple):
 
     def credential(self, simulator: Simulator) -> Row:
         """Return the settings that were recorded, at the simulator."""
-        recorded = json.loads((PAGES / f"{self.dialect}.json").read_text())["credential"]
+        recorded: Row = json.loads((PAGES / f"{self.dialect}.json").read_text())["credential"]
         base_url = simulator.speaking(self.dialect) + urlsplit(recorded["base_url"]).path
         key = "api_key" if "api_key" in recorded else "authorization"
         return recorded | {"name": self.name, "base_url": base_url, key: self.name, "http": impatient(self.fault)}
 
     def told(self, account: Account) -> set[str]:
         """Return the ids of an account as the provider tells them."""
-        tell = IDS.get(self.dialect, str)
-        return {tell(key) for key in account.files}
+        tell = IDS.get(self.dialect)
+        return {tell(key) if tell else key for key in account.files}
 
     def broken(self, account: Account) -> Fault:
         """Return the fault for an account of its own."""
@@ -467,8 +470,17 @@ def dialect_matrix(folder: Path, dialect: str) -> dict[tuple[str, str], Found]:
             for cell, case in cells.items():
                 there, name = cell.told(accounts[cell]), cell.name
                 wanted = cell.healed(there, before.get(name, set())) if run == "healed" else case.wanted(run)
-                sets = (ids.get(name, set()) for ids in (before, after, deleted))
-                found[cell.fault, run] = Found(*cell, run, wanted, listings[name], asked[name], *sets, there)
+                found[cell.fault, run] = Found(
+                    *cell,
+                    run,
+                    wanted,
+                    listings[name],
+                    asked[name],
+                    before.get(name, set()),
+                    after.get(name, set()),
+                    deleted.get(name, set()),
+                    there,
+                )
             before = after
     return found
 
