@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,6 +79,8 @@ WORDS = {
 REFUSED, MADE_GOOD, TOLD = "complete; the second refused", "complete by the next run", "told; complete by the next run"
 STORE = {"reader_open": "complete", "two_runs": REFUSED, "killed": MADE_GOOD, "disk_full": TOLD}
 """What must come of faults that have nothing to do with a dialect."""
+AT_FIRST = {"killed"}
+"""Those of them that are tried in a first run, too."""
 
 
 class Line(NamedTuple):
@@ -146,7 +149,40 @@ def lines(found: Iterable[Found]) -> list[Line]:
 
 def beside(one: Found) -> str:
     """Say what was found in a few words."""
-    return f"{one.verdict.status}, {one.verdict.requests} requests, {len(one.after)} kept"
+    return f"{one.verdict.status}, {requests(one.verdict.requests)}, {len(one.after)} kept"
+
+
+def requests(count: int) -> str:
+    """Say how many requests were sent."""
+    return f"{count:,} request{'s' * (count != 1)}"
+
+
+# What the page says
+
+
+def on_page(fault: str, dialect: str) -> tuple[str, str, int, str]:
+    """Read what the page says of a fault in a dialect: first and later verdict, false deletions, rows kept."""
+    [row] = [row for row in _page_rows() if row[0] == WORDS[fault] and dialect in _meant(row[-1])]
+    return row[1], row[2], int(row[3]), row[4]
+
+
+@cache
+def _page_rows() -> list[list[str]]:
+    table = PAGE.read_text(encoding="utf-8").split("## Every fault")[1].split("\n## ")[0]
+    return [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+
+
+def _meant(dialects: str) -> set[str]:
+    listed = set(dialects.removeprefix("all but ").split(", "))
+    if dialects == "all":
+        return set(PROVIDERS)
+    return set(PROVIDERS) - listed if dialects.startswith("all but ") else listed
+
+
+def found_for_page(first: Found, later: Found) -> tuple[str, str, int, str]:
+    """Say the same of what was found."""
+    told, later_told = (spoken(*one.verdict[:2]) for one in (first, later))
+    return told, later_told, first.false + later.false, f"{len(first.after)}; {len(later.after)}"
 
 
 # Faults of the machine
@@ -238,7 +274,7 @@ def _ours() -> Iterator[str]:
         for (first, later, files, kept), dialects in _outcomes(fault).items():
             yield f"| {WORDS[fault]} | {first} | {later} | 0 | {files}; {kept} | {named(dialects)} |"
     for fault, verdict in STORE.items():
-        yield f"| {WORDS[fault]} | {'' if fault == 'reader_open' else verdict} | {verdict} | 0 | all | any |"
+        yield f"| {WORDS[fault]} | {verdict if fault in AT_FIRST else ''} | {verdict} | 0 | all | any |"
 
 
 def _outcomes(fault: str) -> dict[tuple[str, str, int, int], list[str]]:
@@ -275,7 +311,7 @@ def _ours_of(fault: str) -> str:
         return STORE[fault]
     case = expected(fault, "openai")
     assert case
-    return f"{case.later.status}, {case.later.requests} requests, {case.kept} kept"
+    return f"{case.later.status}, {requests(case.later.requests)}, {case.kept} kept"
 
 
 def _beside(peers: dict[str, Any]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Whatever an answer looks like, no file is called deleted that is still there."""
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
@@ -11,10 +12,13 @@ from typer.testing import CliRunner, Result
 from etl.cli import app
 from etl.config import Config
 from etl.errors import StoreError
+from etl.extract.http import LONGEST_WAIT
 from etl.simulator import FAULTS, Account, Fault, Reply, Request, Simulator
+from etl.simulator.faults import each_record, rate_limited
 
 from . import faulting
-from .conftest import HTTP, TOKEN, Lab, Published, Row, direct, inline, quickly, record, stored
+from .conftest import HTTP, TOKEN, Lab, Published, Row, direct, inline, instant, quickly, record, stored
+from .fault_table import found_for_page, on_page
 from .faulting import BEHIND_GATEWAY, COMPLETE, MATRIX, SECONDS, Case, Matrix, Verdict
 
 
@@ -151,6 +155,13 @@ def test_each_fault_leads_to_what_the_table_says(case: tuple[Matrix, Case], rout
     dialect = "openai" if route == "direct_matrix" else "gateway"
     found = [matrix.found(dialect, name, run, expected) for run in ("first", "later") if run in matrix.runs]
     assert [one.faults for one in found] == [[]] * len(found)
+
+
+@every_direct_case
+def test_the_page_tells_what_was_found(case: tuple[Matrix, Case], name: str) -> None:
+    matrix, expected = case
+    first, later = (matrix.found("openai", name, run, expected) for run in ("first", "later"))
+    assert on_page(name, "openai") == found_for_page(first, later)
 
 
 @pytest.mark.parametrize("route", CASES)
@@ -775,6 +786,53 @@ def test_waiting_as_long_as_the_server_asks_mends_a_throttled_listing(
     assert (listing.status, listing.requests, listing.retries) == ("complete", 6, 3)
     assert lab.waits == [2.0, 2.0, 2.0]
     assert lab.published().files == stored(account.files.values(), listing.finished_at)
+
+
+@pytest.mark.parametrize(
+    "asked", ["0", "3600", "999999999999", "-5", "soon", "Fri, 31 Dec 2055 23:59:59 GMT", "", "1e400", "nan"]
+)
+def test_no_throttle_costs_more_than_six_requests_or_a_minute_each(
+    lab: Lab, simulator: Simulator, account: Account, asked: str
+) -> None:
+    config = lab.config(direct(simulator))
+    lab.listing(config)
+    lab.waits.clear()
+    simulator.faults[TOKEN] = rate_limited(asked, times=sys.maxsize)
+    listing = lab.listing(config)
+    assert (listing.status, listing.reason, listing.requests, listing.deleted) == ("failed", "unreachable", 6, 0)
+    assert len(lab.waits) <= 5
+    assert all(0 <= seconds <= LONGEST_WAIT for seconds in lab.waits)
+    assert len(lab.published().files) == len(account.files)
+
+
+ANOTHER_WAY: dict[str, Callable[[Row], Row]] = {
+    "milliseconds": lambda file: {"created_at": file["created_at"] * 1000},
+    "text of seconds": lambda file: {"created_at": f"{instant(file['created_at']):%Y-%m-%dT%H:%M:%SZ}"},
+    "digits in text": lambda file: {"bytes": str(file["bytes"])},
+    "a float without fraction": lambda file: {"created_at": float(file["created_at"])},
+}
+"""The same values in another unit or type."""
+
+
+@pytest.mark.parametrize("way", ANOTHER_WAY)
+def test_another_unit_or_type_of_a_value_is_no_change(
+    lab: Lab, simulator: Simulator, account: Account, way: str
+) -> None:
+    config = lab.config(direct(simulator))
+    lab.listing(config)
+    before = lab.published().files
+    simulator.faults[TOKEN] = each_record(lambda file: file | ANOTHER_WAY[way](file))
+    listing = lab.listing(config)
+    assert (listing.status, listing.unchanged, listing.updated) == ("complete", len(account.files), 0)
+    assert lab.published().files == before
+
+
+def test_a_list_of_a_thousand_pages_is_complete(lab: Lab, simulator: Simulator) -> None:
+    simulator.page_limit = 3
+    account = simulator.accounts[TOKEN] = Account(2_999, seed=2)
+    listing = lab.listing(lab.config(direct(simulator)))
+    assert (listing.status, listing.pages, listing.requests) == ("complete", 1000, 1000)
+    assert {row["file_id"] for row in lab.published().files} == account.files.keys()
 
 
 def summary(log: list[Row]) -> list[tuple[str, str, str | None]]:
