@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet
 READY := .venv/.ready
 
-.PHONY: help setup demo serve test check bench endure format lock schema clean
+.PHONY: help setup demo serve test check faults bench endure format lock schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ check: $(READY) ## lint, format, types, layers, shipped schema
 	$(BIN)/lint-imports
 	$(BIN)/python -m etl.config | diff - config/inventory.schema.json
 
+faults: $(READY) tests/gateway/node_modules/.ready ## run every fault in every dialect, print what came of it, beside what others do
+	$(BIN)/python tests/benchmarks/faults.py --beside tests/peers.json
+
 bench: $(READY) ## measure speed and memory, print and keep the figures
 	$(BIN)/python tests/benchmarks/bench.py
 	$(BIN)/python tests/benchmarks/answers.py
@@ -71,9 +74,10 @@ lock: $(READY) ## resolve the dependencies anew
 	$(LOCK) tests/recipes-airflow.in pyproject.toml -o tests/recipes-airflow.txt
 	$(LOCK) tests/recipes-superset.in -o tests/recipes-superset.txt
 
-schema: $(READY) ## write the JSON Schema of the configuration, and what the columns of the inventory mean
+schema: $(READY) ## write the JSON Schema, what the columns of the inventory mean, and the tables of the guarantees
 	$(BIN)/python -m etl.config > config/inventory.schema.json
 	$(BIN)/python tests/dictionary.py
+	$(BIN)/python tests/benchmarks/faults.py --page
 
 clean: ## remove all that make made
 	rm -rf .venv .duckdb-* .sdks .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist

@@ -125,6 +125,13 @@ class Account:
             self.remove(*keys)
             return keys
 
+    def oldest(self, count: int) -> "Account":
+        """Return an account that holds the oldest of these files alone."""
+        part = Account(now=self.now, prefix=self.prefix)
+        with self._lock:
+            part._put(list(self.files.values())[:count])
+        return part
+
     def page(self, limit: int, order: str = "desc", after: str | None = None, purpose: str | None = None) -> Json:
         """One page of the list, in its envelope; KeyError where `after` is not on the list."""
         with self._lock:

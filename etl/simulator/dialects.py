@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,6 +59,14 @@ class Dialect:
     """Headers that may carry the key; the first that comes counts."""
     error: Callable[[int, str], Json] = _openai_error
     """Body of an error."""
+    onward: str = ""
+    """Key of the envelope under which the token of the next page is; none where an id or a number asks for it."""
+    id: str = "id"
+    """Key of a record under which its id is."""
+    spare: str = "status"
+    """Key of a field that a record may lack."""
+    unsized: Json = field(default_factory=lambda: {"bytes": "many"})
+    """Fields that leave a record without a size that can be read; none where no size is told."""
 
 
 def _rfc3339(seconds: int | None) -> str | None:
@@ -286,6 +294,9 @@ DIALECTS: dict[str, Dialect] = {
         maximum=1000,
         keys=("x-api-key", "authorization"),
         error=_anthropic_error,
+        onward="next_page",
+        spare="mime_type",
+        unsized={"size_bytes": "many"},
     ),
     "gemini": Dialect(
         r"/v1(beta)?/files",
@@ -297,6 +308,10 @@ DIALECTS: dict[str, Dialect] = {
         maximum=100,
         keys=("x-goog-api-key",),
         error=_google_error,
+        onward="nextPageToken",
+        id="name",
+        spare="state",
+        unsized={"sizeBytes": "many"},
     ),
     "mistral": Dialect(
         r"/v1/files",
@@ -305,9 +320,10 @@ DIALECTS: dict[str, Dialect] = {
         limit="page_size",
         default=100,
         error=_mistral_error,
+        spare="mimetype",
     ),
-    "groq": Dialect(r"/openai/v1/files", _groq),
-    "together": Dialect(r"/v1/files", _together),
+    "groq": Dialect(r"/openai/v1/files", _groq, spare="purpose"),
+    "together": Dialect(r"/v1/files", _together, spare="processing_status"),
     "fireworks": Dialect(
         r"/v1/accounts/[^/]+/datasets",
         _fireworks,
@@ -317,13 +333,40 @@ DIALECTS: dict[str, Dialect] = {
         default=50,
         maximum=200,
         error=_grpc_error,
+        onward="nextPageToken",
+        id="name",
+        spare="state",
+        unsized={},
     ),
     "cohere": Dialect(
-        r"/v1/datasets", _cohere, "datasets", frozenset({"offset"}), "limit", default=20, error=_cohere_error
+        r"/v1/datasets",
+        _cohere,
+        "datasets",
+        frozenset({"offset"}),
+        "limit",
+        default=20,
+        error=_cohere_error,
+        spare="validation_status",
+        unsized={"dataset_parts": [{"size_bytes": "many"}]},
     ),
-    "xai": Dialect(r"/v1/files", _xai, cursors=frozenset({"pagination_token"}), limit="limit", default=100),
+    "xai": Dialect(
+        r"/v1/files",
+        _xai,
+        cursors=frozenset({"pagination_token"}),
+        limit="limit",
+        default=100,
+        onward="pagination_token",
+        spare="filename",
+    ),
     "openrouter": Dialect(
-        r"/api/v1/files", _openrouter, cursors=frozenset({"cursor", "after", "after_id"}), limit="limit", maximum=1000
+        r"/api/v1/files",
+        _openrouter,
+        cursors=frozenset({"cursor", "after", "after_id"}),
+        limit="limit",
+        maximum=1000,
+        onward="cursor",
+        spare="mime_type",
+        unsized={"size_bytes": "many"},
     ),
 }
 """By the first part of a path; any other path is OpenAI's."""

@@ -14,11 +14,11 @@ from urllib.parse import urlencode
 import msgspec
 
 from etl.simulator.account import Json
-from etl.simulator.server import Fault, Request, incorrect_key
+from etl.simulator.dialects import Dialect
+from etl.simulator.server import Fault, Request, incorrect_key, refused
 from etl.simulator.wire import Reply
 
 HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in to continue.</body></html>"
-EMPTY: Json = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
 
 
 def instead(reply: Reply) -> Fault:
@@ -29,6 +29,11 @@ def instead(reply: Reply) -> Fault:
 def body(value: Any) -> Fault:
     """Answer 200 with this JSON value."""
     return instead(Reply.json(value))
+
+
+def refusal(status: int, message: str, code: str | None = None) -> Fault:
+    """Refuse every request in the words of the provider."""
+    return lambda request, _reply: refused(request, status, message, code)
 
 
 def on_page_2(fault: Fault) -> Fault:
@@ -93,6 +98,31 @@ def first_page(request: Request) -> Json:
     return page_of(request.listing(asked))
 
 
+def rows_of(request: Request, page: Json) -> list[Json]:
+    """Return the records of a page; none where it is none."""
+    return page.get(request.dialect.records) or []
+
+
+def second_cursor(request: Request) -> str | None:
+    """Tell what asks for the second page."""
+    dialect, page = request.dialect, first_page(request)
+    rows = rows_of(request, page)
+    numbers = {"page": 1, "offset": len(rows) - 1}
+    for name, number in numbers.items():
+        if dialect.cursors == {name}:
+            return str(number)
+    last = rows[-1][dialect.id] if rows else None
+    return page.get(dialect.onward, last)
+
+
+def with_more(request: Request, page: Json) -> Json:
+    """Let a page say that another follows, by a cursor of its own."""
+    token, rows = request.dialect.onward, rows_of(request, page)
+    said: Json = {"has_more": True, "total": sys.maxsize, "last_id": rows[-1][request.dialect.id] if rows else None}
+    told = {key: value for key, value in said.items() if key in page}
+    return page | told | ({token: f"more-{request.number}"} if token else {})
+
+
 def ignore_after(request: Request, _reply: Reply) -> Reply:
     """Give the first page for ever."""
     return Reply.json(first_page(request))
@@ -101,27 +131,57 @@ def ignore_after(request: Request, _reply: Reply) -> Reply:
 def endless(request: Request, _reply: Reply) -> Reply:
     """Give the rows of the first page again and again, turned so that another cursor ends them."""
     page = first_page(request)
-    turn = (request.number - 1) % max(1, len(page["data"]))
-    data = page["data"][turn:] + page["data"][:turn]
-    last = data[-1]["id"] if data else None
-    return Reply.json(page | {"data": data, "last_id": last, "has_more": True})
+    rows = rows_of(request, page)
+    turn = len(rows) - (request.number - 1) % max(1, len(rows))
+    return Reply.json(with_more(request, page | {request.dialect.records: rows[turn:] + rows[:turn]}))
+
+
+def same_rows(request: Request, reply: Reply) -> Reply:
+    """Give the rows of the first page on every page, with the cursor of the right one."""
+    key = request.dialect.records
+    return bent(lambda page: page | {key: rows_of(request, first_page(request))})(request, reply)
 
 
 def cycle(request: Request, reply: Reply) -> Reply:
     """Lead from the first page to the second, and from there to the first."""
-    first = first_page(request)
-    second = request.params.get("after") == first["last_id"]
-    return Reply.json((page_of(reply) if second else first) | {"has_more": True})
+    return reply if request.cursor == second_cursor(request) else Reply.json(first_page(request))
 
 
 def duplicate_rows(request: Request, reply: Reply) -> Reply:
     """Begin page 2 with the last ten rows of page 1."""
-    first = first_page(request)
-    if not first["data"] or request.params.get("after") != first["last_id"]:
+    if request.cursor != second_cursor(request):
         return reply
-    page = page_of(reply)
-    data = first["data"][-10:] + page["data"]
-    return Reply.json(page | {"data": data, "first_id": data[0]["id"]})
+    before = rows_of(request, first_page(request))[-10:]
+    first_id = {"first_id": before[0]["id"]} if before and "first_id" in page_of(reply) else {}
+    again = records(lambda given: before + given)(request, reply)
+    return fields(**first_id)(request, again)
+
+
+def short_list(request: Request, _reply: Reply) -> Reply:
+    """Claim that the first page is all there is; of a list that comes whole, a third."""
+    rows = len(rows_of(request, first_page(request)))
+    return request.holding(rows if request.dialect.cursors else rows // 3)
+
+
+def empty(request: Request, _reply: Reply) -> Reply:
+    """Claim that there is no file, as the provider would."""
+    return request.holding(0)
+
+
+def no_cursor(request: Request, _reply: Reply) -> Reply:
+    """Claim that there is more after an empty page."""
+    return Reply.json(page_of(request.holding(0)) | {"has_more": True})
+
+
+def null_last_id(request: Request, reply: Reply) -> Reply:
+    """Claim that there is more, but name no cursor."""
+    token = request.dialect.onward
+    return fields(has_more=True, last_id=None, **({token: None} if token else {}))(request, reply)
+
+
+def error_200(request: Request, _reply: Reply) -> Reply:
+    """Tell of an error with status 200."""
+    return Reply.json(request.dialect.error(500, "Something broke"))
 
 
 def redirect_elsewhere(request: Request, reply: Reply) -> Reply:
@@ -137,11 +197,30 @@ def unauthorized(request: Request, _reply: Reply) -> Reply:
     return incorrect_key(request, request.account or "")
 
 
+def numbered(request: Request, reply: Reply) -> Reply:
+    """Put an object of numbered rows in the place of the page, as the gateway does."""
+    return bent(lambda page: {str(place): row for place, row in enumerate(rows_of(request, page))})(request, reply)
+
+
+def of_dialect(fault: Callable[[Dialect], Fault]) -> Fault:
+    """Break in the words of the dialect that is spoken."""
+    return lambda request, reply: fault(request.dialect)(request, reply)
+
+
+def without(name: str) -> Fault:
+    """Leave a field out of every record."""
+    return each_record(lambda record: {key: value for key, value in record.items() if key != name})
+
+
 def rate_limited(retry_after: str | None = "2", times: int = 1) -> Fault:
     """Answer 429 to the first requests of each page."""
-    reply = Reply.error(429, "Rate limit reached for requests", "rate_limit_exceeded")
     wait = {"retry-after": retry_after} if retry_after is not None else {}
-    return at_first(instead(replace(reply, headers=reply.headers | wait)), times)
+
+    def fault(request: Request, _reply: Reply) -> Reply:
+        reply = refused(request, 429, "Rate limit reached for requests", "rate_limit_exceeded")
+        return replace(reply, headers=reply.headers | wait)
+
+    return at_first(fault, times)
 
 
 def slow(seconds: float = 1.0) -> Fault:
@@ -155,27 +234,28 @@ def huge_body(size: int = 64 * 1024**2) -> Fault:
 
 
 FAULTS: dict[str, Fault] = {
-    "page2_500": on_page_2(instead(Reply.error(500, "The server had an error while processing your request"))),
-    "page2_404": on_page_2(instead(Reply.error(404, "No such File object", param="after"))),
+    "page2_500": on_page_2(refusal(500, "The server had an error while processing your request")),
+    "page2_404": on_page_2(refusal(404, "No such File object")),
     "ignore_after": ignore_after,
-    "null_last_id": fields(has_more=True, last_id=None),
-    "no_cursor": body(EMPTY | {"has_more": True}),
-    "short_list": fields(has_more=False),
-    "error_200": body({"error": {"message": "Something broke", "type": "server_error", "param": None, "code": None}}),
+    "null_last_id": null_last_id,
+    "no_cursor": no_cursor,
+    "short_list": short_list,
+    "error_200": error_200,
     "no_data": body({"object": "list"}),
-    "null_data": fields(data=None),
-    "empty": body(EMPTY),
-    "null_id": one_record(id=None),
-    "word_bytes": one_record(bytes="many"),
+    "null_data": of_dialect(lambda dialect: fields(**{dialect.records: None})),
+    "empty": empty,
+    "null_id": of_dialect(lambda dialect: one_record(**{dialect.id: None})),
+    "word_bytes": of_dialect(lambda dialect: one_record(**dialect.unsized)),
     "new_field": each_record(lambda record: record | {"region": "eu"}),
-    "drop_field": each_record(lambda record: {name: value for name, value in record.items() if name != "status"}),
+    "drop_field": of_dialect(lambda dialect: without(dialect.spare)),
     "rate_limited": rate_limited(),
     "always_429": rate_limited(None, times=sys.maxsize),
     "quota": instead(Reply.error(429, "You exceeded your current quota", "insufficient_quota")),
     "unauthorized": unauthorized,
-    "forbidden": instead(Reply.error(403, "Missing scopes: api.files.read", "missing_scope")),
-    "not_found": instead(Reply.error(404, "Not found")),
+    "forbidden": refusal(403, "Missing scopes: api.files.read", "missing_scope"),
+    "not_found": refusal(404, "Not found"),
     "endless": endless,
+    "same_rows": same_rows,
     "cycle": cycle,
     "duplicate_rows": duplicate_rows,
     "html_200": instead(Reply(200, HTML, {"content-type": "text/html; charset=utf-8"})),
@@ -185,10 +265,10 @@ FAULTS: dict[str, Fault] = {
     "cut": lambda _request, reply: replace(reply, cut=len(reply.body) // 2),
     "stall": lambda _request, reply: replace(reply, stall=0),
     "redirect_elsewhere": redirect_elsewhere,
-    "array": bent(lambda page: {str(place): record for place, record in enumerate(page["data"])}),
-    "list_body": bent(lambda page: page["data"]),
+    "array": numbered,
+    "list_body": of_dialect(lambda dialect: bent(lambda page: page.get(dialect.records, []))),
     "null_body": body(None),
     "empty_body": instead(Reply(204, headers={})),
     "huge_body": huge_body(),
 }
-"""The faults by the names that tests use."""
+"""The faults by the names that tests use; each is worded as the provider that is asked would word it."""

@@ -32,6 +32,8 @@ class Request:
     """How often this very page was asked for under the fault in force, from 1."""
     listing: Callable[[Mapping[str, str]], Reply] = field(default=lambda _: Reply(), repr=False, compare=False)
     """The healthy answer to the same request with other parameters."""
+    holding: Callable[[int], Reply] = field(default=lambda _: Reply(), repr=False, compare=False)
+    """The healthy answer, were only so many of the oldest files there."""
     dialect: Dialect = OPENAI
     """How the list is worded."""
 
@@ -120,8 +122,14 @@ class Simulator:
         dialect, is_list = spoken(url.path)
         token = _token(headers, dialect)
         account = next((key for key in (token, f"@{token}") if key in self.accounts), None)
-        listing = self._pages(account, url.path, dialect, headers) if account else lambda _: Reply()
-        request = Request(method, url.path, params, headers, account, 0, 1, listing, dialect)
+        request = Request(method, url.path, params, headers, account, 0, dialect=dialect)
+        if account:
+            held = self.accounts[account]
+            request = replace(
+                request,
+                listing=self._pages(held, request, account),
+                holding=lambda count: self._pages(held.oldest(count), request)(params),
+            )
         with self._lock:
             if method == HTTPMethod.GET and is_list:
                 page = account, self.faults.get(account or ""), request.cursor
@@ -164,12 +172,13 @@ class Simulator:
         return fault(request, reply) if fault else reply
 
     def _pages(
-        self, token: str, path: str, dialect: Dialect, headers: Mapping[str, str]
+        self, account: Account, request: Request, token: str | None = None
     ) -> Callable[[Mapping[str, str]], Reply]:
-        account = self.accounts[token]
+        """Answer with the pages of an account, which are kept by this token, if any."""
+        path, dialect, headers = request.path, request.dialect, request.headers
 
         def listing(params: Mapping[str, str]) -> Reply:
-            if self._kept is None:
+            if self._kept is None or token is None:
                 return make(params)
             page = token, path, *sorted(params.items())
             if page not in self._kept:
@@ -197,18 +206,18 @@ def _bad(dialect: Dialect, message: str) -> Reply:
     return Reply.json(dialect.error(400, message), 400)
 
 
-def refused(request: Request, status: int, message: str) -> Reply:
-    """Refuse in the words of the dialect that is spoken."""
+def refused(request: Request, status: int, message: str, code: str | None = None) -> Reply:
+    """Refuse in the words of the dialect that is spoken; the code is one of OpenAI's."""
+    if request.dialect is OPENAI and code:
+        return Reply.error(status, message, code)
     return Reply.json(request.dialect.error(status, message), status)
 
 
 def incorrect_key(request: Request, token: str) -> Reply:
     """Refuse a key, but echo it in full, so that leaks are found."""
     message = f"Incorrect API key provided: {token}."
-    if request.dialect is not OPENAI:
-        return refused(request, 401, message)
     where = "You can find your API key at https://platform.openai.com/account/api-keys."
-    return Reply.error(401, f"{message} {where}", "invalid_api_key")
+    return refused(request, 401, f"{message} {where}" if request.dialect is OPENAI else message, "invalid_api_key")
 
 
 def _by_portkey(headers: Mapping[str, str]) -> bool:

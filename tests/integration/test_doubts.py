@@ -87,6 +87,21 @@ def test_files_whose_time_has_passed_are_expected_to_be_gone(
     assert (empty.status, empty.deleted) == ("complete", 4)
 
 
+@pytest.mark.parametrize("provider", ["gemini", "cohere"])
+def test_files_that_outlived_their_time_are_missed_like_any_other(
+    lab: Lab, simulator: Simulator, provider: str
+) -> None:
+    account = simulator.accounts[TOKEN] = Account(60, seed=1)
+    made = int((datetime.now(UTC) - timedelta(days=90)).timestamp())
+    account.files |= {key: file | {"created_at": made} for key, file in account.files.items()}
+    config = lab.config(direct(simulator, provider=provider))
+    lab.listing(config)
+    simulator.faults[TOKEN] = lambda request, _reply: request.holding(20)
+    later = lab.listing(config)
+    assert (later.status, later.held, later.deleted) == ("held", 40, 0)
+    assert lab.published().log() == []
+
+
 def test_a_rotated_key_of_the_same_account_costs_nothing(lab: Lab, simulator: Simulator) -> None:
     account = simulator.accounts[TOKEN] = simulator.accounts[OTHER] = Account(15, seed=1)
     lab.listing(lab.config(direct(simulator)))

@@ -1,9 +1,8 @@
 """Whatever an answer looks like, no file is called deleted that is still there."""
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -13,173 +12,24 @@ from typer.testing import CliRunner, Result
 from etl.cli import app
 from etl.config import Config
 from etl.errors import StoreError
+from etl.extract.http import LONGEST_WAIT
 from etl.simulator import FAULTS, Account, Fault, Reply, Request, Simulator
+from etl.simulator.faults import each_record, rate_limited
 
-from .conftest import HTTP, TOKEN, Lab, Published, Row, behind, direct, inline, quickly, record, stored
-
-SECONDS = 10
-"""No listing may take longer, however its server behaves."""
-
-
-class Verdict(NamedTuple):
-    """What a run is expected to say of a listing."""
-
-    status: str
-    reason: str | None
-    requests: int
-
-
-COMPLETE = Verdict("complete", None, 3)
-"""Of three pages, each asked for once."""
-
-
-class Case(NamedTuple):
-    """What a fault is expected to lead to."""
-
-    first: Verdict
-    """In a run on an empty store."""
-    files: int
-    """Rows in `files` after that."""
-    later: Verdict
-    """In a run after a healthy one, when there are 300 rows in `files`."""
-    rejected: int = 0
-
-
-def both(status: str, reason: str | None, requests: int, *, files: int, rejected: int = 0) -> Case:
-    """Expect the same of a first and of a later run."""
-    verdict = Verdict(status, reason, requests)
-    return Case(verdict, files, verdict, rejected)
-
-
-MATRIX = {
-    "page2_500": both("incomplete", "unreachable", 1 + 6, files=100),
-    "page2_404": both("incomplete", "refused", 2, files=100),
-    "ignore_after": both("incomplete", "end_not_proven", 2, files=100),
-    "null_last_id": both("incomplete", "end_not_proven", 4, files=300),
-    "no_cursor": both("incomplete", "end_not_proven", 1, files=0),
-    "short_list": Case(Verdict("complete", None, 1), 100, Verdict("held", "brake", 2)),
-    "error_200": both("failed", "wrong_shape", 1, files=0),
-    "no_data": both("failed", "wrong_shape", 1, files=0),
-    "null_data": both("failed", "wrong_shape", 1, files=0),
-    "empty": Case(Verdict("complete", None, 1), 0, Verdict("held", "brake", 2)),
-    "null_id": both("incomplete", "end_not_proven", 3, files=299, rejected=1),
-    "word_bytes": both("complete", None, 3, files=299, rejected=1),
-    "new_field": both("complete", None, 3, files=300),
-    "drop_field": both("complete", None, 3, files=300),
-    "rate_limited": both("complete", None, 6, files=300),
-    "always_429": both("failed", "unreachable", 6, files=0),
-    "quota": both("failed", "refused", 1, files=0),
-    "unauthorized": both("failed", "refused", 1, files=0),
-    "forbidden": both("failed", "refused", 1, files=0),
-    "not_found": both("failed", "refused", 1, files=0),
-    "endless": both("incomplete", "end_not_proven", 2, files=100),
-    "cycle": both("incomplete", "end_not_proven", 3, files=200),
-    "duplicate_rows": both("complete", None, 3, files=300),
-    "html_200": both("failed", "wrong_shape", 1, files=0),
-    "html_message": both("failed", "wrong_shape", 1, files=0),
-    "not_json": both("failed", "wrong_shape", 1, files=0),
-    "truncated": both("failed", "wrong_shape", 1, files=0),
-    "cut": both("failed", "unreachable", 6, files=0),
-    "stall": both("failed", "unreachable", 6, files=0),
-    "redirect_elsewhere": both("failed", "refused", 1, files=0),
-    "array": both("failed", "wrong_shape", 1, files=0),
-    "list_body": both("failed", "wrong_shape", 1, files=0),
-    "null_body": both("failed", "wrong_shape", 1, files=0),
-    "empty_body": both("failed", "wrong_shape", 1, files=0),
-    "huge_body": both("failed", "wrong_shape", 1, files=0),
-}
-"""The provider has 300 files, 100 a page, and not one of them is ever deleted."""
-
-BEHIND_GATEWAY = {
-    name: MATRIX[name]
-    for name in (
-        "page2_500",
-        "page2_404",
-        "ignore_after",
-        "short_list",
-        "error_200",
-        "no_data",
-        "null_data",
-        "empty",
-        "null_id",
-        "word_bytes",
-        "new_field",
-        "rate_limited",
-        "always_429",
-        "quota",
-        "unauthorized",
-        "html_200",
-        "array",
-        "list_body",
-        "empty_body",
-    )
-} | {
-    # The gateway makes a 500 of JSON that it cannot read, and a 500 may heal.
-    "not_json": both("failed", "unreachable", 6, files=0),
-    "truncated": both("failed", "unreachable", 6, files=0),
-}
-"""The same through the real gateway, which sees to it that some faults look different."""
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """All faults at once, each in an account and a credential of its own, named for the fault."""
-
-    accounts: dict[str, Account]
-    provider: str | None
-    """What the column `provider` says."""
-    runs: dict[str, Published]
-    """What was published after each run."""
-    requests: list[Request]
-    asked: dict[str, dict[str, int]]
-    """Requests that arrived in each run, by account."""
-
-    def files(self, name: str) -> list[Row]:
-        """The records that the account has, in the order in which it lists them."""
-        return list(self.accounts[name].files.values())
-
-
-PLANS: dict[str, dict[str, dict[str, Fault]]] = {
-    "new": {"first": FAULTS, "first healed": {}},
-    "old": {"healthy": {}, "later": FAULTS, "later healed": {}},
-}
-"""Two stores, and the faults in force in each run on them."""
-
-
-def run_matrix(lab: Lab, simulator: Simulator, credentials: list[Row], provider: str | None, *plans: str) -> Matrix:
-    runs, asked, requests = {}, {}, []
-    for plan in plans:
-        store = Lab(lab.path.parent / plan, lab.waits)
-        config = store.config(*credentials)
-        for run, faults in PLANS[plan].items():
-            simulator.reset()
-            simulator.faults.update(faults)
-            store.sync(config)
-            runs[run] = store.published()
-            asked[run] = dict(Counter(request.account or "" for request in simulator.requests))
-            requests += simulator.requests
-    return Matrix(simulator.accounts, provider, runs, requests, asked)
-
-
-def impatient(name: str) -> Row:
-    """Wait for a server only as long as needed to see that it says nothing."""
-    return {"read_timeout": "200ms"} if name == "stall" else {}
+from . import faulting
+from .conftest import HTTP, TOKEN, Lab, Published, Row, direct, inline, instant, quickly, record, stored
+from .fault_table import found_for_page, on_page
+from .faulting import BEHIND_GATEWAY, COMPLETE, MATRIX, SECONDS, Case, Matrix, Verdict
 
 
 @pytest.fixture(scope="module")
-def direct_matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
-    accounts = {name: Account(300, seed=seed) for seed, name in enumerate(MATRIX)}
-    with Simulator(accounts, page_limit=100) as simulator, quickly() as waits:
-        credentials = [direct(simulator, name, name=name, http=impatient(name)) for name in MATRIX]
-        yield run_matrix(Lab(tmp_path_factory.mktemp("direct"), waits), simulator, credentials, None, *PLANS)
+def direct_matrix(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    return faulting.direct_matrix(tmp_path_factory.mktemp("direct"))
 
 
 @pytest.fixture(scope="module")
-def gateway_matrix(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Iterator[Matrix]:
-    accounts = {name: Account(300, seed=seed) for seed, name in enumerate(BEHIND_GATEWAY)}
-    with Simulator(accounts, page_limit=100) as simulator, quickly() as waits:
-        credentials = [behind(gateway, simulator, name, name=name) for name in BEHIND_GATEWAY]
-        yield run_matrix(Lab(tmp_path_factory.mktemp("gateway"), waits), simulator, credentials, "openai", "old")
+def gateway_matrix(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Matrix:
+    return faulting.gateway_matrix(tmp_path_factory.mktemp("gateway"), gateway)
 
 
 CASES = {"direct_matrix": MATRIX, "gateway_matrix": BEHIND_GATEWAY}
@@ -297,6 +147,21 @@ def test_no_fault_costs_more_than_a_few_requests_and_seconds(case: tuple[Matrix,
         listing = matrix.runs[run].of(name).listings[-1]
         assert listing["finished_at"] - listing["started_at"] < timedelta(seconds=SECONDS)
         assert matrix.asked[run][name] == listing["requests"] == verdict.requests
+
+
+@every_case
+def test_each_fault_leads_to_what_the_table_says(case: tuple[Matrix, Case], route: str, name: str) -> None:
+    matrix, expected = case
+    dialect = "openai" if route == "direct_matrix" else "gateway"
+    found = [matrix.found(dialect, name, run, expected) for run in ("first", "later") if run in matrix.runs]
+    assert [one.faults for one in found] == [[]] * len(found)
+
+
+@every_direct_case
+def test_the_page_tells_what_was_found(case: tuple[Matrix, Case], name: str) -> None:
+    matrix, expected = case
+    first, later = (matrix.found("openai", name, run, expected) for run in ("first", "later"))
+    assert on_page(name, "openai") == found_for_page(first, later)
 
 
 @pytest.mark.parametrize("route", CASES)
@@ -921,6 +786,53 @@ def test_waiting_as_long_as_the_server_asks_mends_a_throttled_listing(
     assert (listing.status, listing.requests, listing.retries) == ("complete", 6, 3)
     assert lab.waits == [2.0, 2.0, 2.0]
     assert lab.published().files == stored(account.files.values(), listing.finished_at)
+
+
+@pytest.mark.parametrize(
+    "asked", ["0", "3600", "999999999999", "-5", "soon", "Fri, 31 Dec 2055 23:59:59 GMT", "", "1e400", "nan"]
+)
+def test_no_throttle_costs_more_than_six_requests_or_a_minute_each(
+    lab: Lab, simulator: Simulator, account: Account, asked: str
+) -> None:
+    config = lab.config(direct(simulator))
+    lab.listing(config)
+    lab.waits.clear()
+    simulator.faults[TOKEN] = rate_limited(asked, times=sys.maxsize)
+    listing = lab.listing(config)
+    assert (listing.status, listing.reason, listing.requests, listing.deleted) == ("failed", "unreachable", 6, 0)
+    assert len(lab.waits) <= 5
+    assert all(0 <= seconds <= LONGEST_WAIT for seconds in lab.waits)
+    assert len(lab.published().files) == len(account.files)
+
+
+ANOTHER_WAY: dict[str, Callable[[Row], Row]] = {
+    "milliseconds": lambda file: {"created_at": file["created_at"] * 1000},
+    "text of seconds": lambda file: {"created_at": f"{instant(file['created_at']):%Y-%m-%dT%H:%M:%SZ}"},
+    "digits in text": lambda file: {"bytes": str(file["bytes"])},
+    "a float without fraction": lambda file: {"created_at": float(file["created_at"])},
+}
+"""The same values in another unit or type."""
+
+
+@pytest.mark.parametrize("way", ANOTHER_WAY)
+def test_another_unit_or_type_of_a_value_is_no_change(
+    lab: Lab, simulator: Simulator, account: Account, way: str
+) -> None:
+    config = lab.config(direct(simulator))
+    lab.listing(config)
+    before = lab.published().files
+    simulator.faults[TOKEN] = each_record(lambda file: file | ANOTHER_WAY[way](file))
+    listing = lab.listing(config)
+    assert (listing.status, listing.unchanged, listing.updated) == ("complete", len(account.files), 0)
+    assert lab.published().files == before
+
+
+def test_a_list_of_a_thousand_pages_is_complete(lab: Lab, simulator: Simulator) -> None:
+    simulator.page_limit = 3
+    account = simulator.accounts[TOKEN] = Account(2_999, seed=2)
+    listing = lab.listing(lab.config(direct(simulator)))
+    assert (listing.status, listing.pages, listing.requests) == ("complete", 1000, 1000)
+    assert {row["file_id"] for row in lab.published().files} == account.files.keys()
 
 
 def summary(log: list[Row]) -> list[tuple[str, str, str | None]]:

@@ -1,4 +1,5 @@
 -- What a listing (`listed`) says against what is known. Ids in $present are there, though unreadable.
+-- A file is expected to be gone once its time has passed, but not if it was still listed a day after that.
 create or replace temp table difference as
 select
     coalesce(listed.file_id, known.file_id) as file_id,
@@ -42,7 +43,11 @@ select
     ], lambda field: field is not null) end as come_and_gone,
     known.bytes as bytes_before,
     listed.file_id is null
-        and has_expired(known.provider, known.created_at, known.expires_at, $observed_at) as expired,
+        and has_expired(known.provider, known.created_at, known.expires_at, $observed_at)
+        and not has_expired(
+            known.provider, known.created_at, known.expires_at,
+            (select last_complete_at - interval 1 day from credentials where name = $credential)
+        ) as expired,
     listed.* exclude (file_id) replace (coalesce(listed.provider, known.provider) as provider)
 from listed
 full join (select * from files where credential = $credential) as known on known.file_id = listed.file_id
