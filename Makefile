@@ -41,7 +41,7 @@ serve: $(READY) ## show the service over two weeks of simulated history
 test: $(READY) tests/gateway/node_modules/.ready $(OTHERS) ## run all tests
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
-	PYTHONPATH=$$(echo $(CURDIR)/.duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit/test_store.py tests/unit/test_output.py tests/integration/test_runs.py $(PYTEST_ARGS)
+	PYTHONPATH=$$(echo $(CURDIR)/.duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit/test_store.py tests/unit/test_upgrade.py tests/unit/test_output.py tests/integration/test_runs.py $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=97
 
@@ -72,9 +72,10 @@ lock: $(READY) ## resolve the dependencies anew
 	$(LOCK) tests/recipes-airflow.in pyproject.toml -o tests/recipes-airflow.txt
 	$(LOCK) tests/recipes-superset.in -o tests/recipes-superset.txt
 
-schema: $(READY) ## write the JSON Schema of the configuration, and what the columns of the inventory mean
+schema: $(READY) ## write the JSON Schema of the configuration, what the columns of the inventory mean, and a store to upgrade from
 	$(BIN)/python -m etl.config > config/inventory.schema.json
 	$(BIN)/python tests/dictionary.py
+	$(BIN)/python tests/stores/make.py
 
 clean: ## remove all that make made
 	rm -rf .venv .duckdb-* .sdks .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
