@@ -45,8 +45,13 @@ first: its settings, and its copy, though another one was published since.
 _SANDBOX = """
 set enable_progress_bar = false;
 set python_enable_replacements = false;
+set temp_directory = '';
 set enable_external_access = false;
+set disabled_filesystems = 'LocalFileSystem';
 set lock_configuration = true;
+"""
+"""Without external access DuckDB still reads and writes beside what is attached (its WAL) and in its temp directory:
+so nothing spills there, and no file at all is opened any more.
 """
 
 
