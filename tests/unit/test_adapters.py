@@ -82,19 +82,19 @@ def follow(credential: Any, *bodies: Any) -> tuple[list[Any], list[Any], str | N
             "should be 'openai' or 'anthropic'",
         ),
         ({"type": "cohere", "api_key": "${KEY}", "organization": "x"}, "organization (of a): unknown key"),
-        ({"type": "portkey", "base_url": "http://g/v1", "upstream": "groq"}, "add authorization: ${GROQ_API_KEY}"),
+        ({"type": "portkey", "base_url": "https://g/v1", "upstream": "groq"}, "add authorization: ${GROQ_API_KEY}"),
         (
-            {"type": "portkey", "base_url": "http://g/v1", "upstream": "groq", "authorization": "${KEY}"}
+            {"type": "portkey", "base_url": "https://g/v1", "upstream": "groq", "authorization": "${KEY}"}
             | {"provider": "openai"},
             "upstream is a route by itself: leave virtual_key, provider and config out",
         ),
         (
-            {"type": "portkey", "base_url": "http://g/v1", "upstream": "xai", "authorization": "${KEY}"}
+            {"type": "portkey", "base_url": "https://g/v1", "upstream": "xai", "authorization": "${KEY}"}
             | {"purpose": "batch"},
             "xai tells no purpose of a file; leave purpose out",
         ),
         (
-            {"type": "portkey", "base_url": "http://g/v1", "upstream": "cohere"},
+            {"type": "portkey", "base_url": "https://g/v1", "upstream": "cohere"},
             "should be 'anthropic', ",
         ),
     ],
@@ -135,7 +135,7 @@ def test_what_is_missing_or_wrong_is_said_in_a_sentence(load: Load, settings: di
             },
         ),
         (
-            {"type": "portkey", "base_url": "http://g/v1", "upstream": "anthropic", "authorization": "${KEY}"},
+            {"type": "portkey", "base_url": "https://g/v1", "upstream": "anthropic", "authorization": "${KEY}"},
             {
                 "x-portkey-provider": "openai",
                 "x-portkey-custom-host": "https://api.anthropic.com/v1",
