@@ -20,7 +20,7 @@ $(READY): requirements.lock pyproject.toml
 
 # What only the tests need: the real gateway; the DuckDB versions that readers and hosts have; the clients and the tools
 # of others, each group in an environment of its own.
-OTHERS := $(patsubst %,.%/.ready,duckdb-1.4 duckdb-1.5 sdks recipes recipes-airflow recipes-superset)
+OTHERS := $(patsubst %,.%/.ready,duckdb-1.4 duckdb-1.5 sdks peers recipes recipes-airflow recipes-superset)
 
 tests/gateway/node_modules/.ready: tests/gateway/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/gateway --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
@@ -41,7 +41,7 @@ serve: $(READY) ## show the service over two weeks of simulated history
 test: $(READY) tests/gateway/node_modules/.ready $(OTHERS) ## run all tests
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
-	PYTHONPATH=$$(echo $(CURDIR)/.duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit/test_store.py tests/unit/test_output.py tests/integration/test_runs.py $(PYTEST_ARGS)
+	PYTHONPATH=$$(echo $(CURDIR)/.duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit/test_store.py tests/unit/test_upgrade.py tests/unit/test_query.py tests/unit/test_output.py tests/integration/test_runs.py $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=97
 
@@ -70,15 +70,17 @@ format: $(READY) ## let ruff rewrite what it can
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade
 lock: $(READY) ## resolve the dependencies anew
 	$(LOCK) pyproject.toml --extra otel --group dev -o requirements.lock
+	$(LOCK) tests/peers.in -o tests/peers.txt
 	$(LOCK) tests/recipes.in pyproject.toml -o tests/recipes.txt
 	$(LOCK) tests/recipes-airflow.in pyproject.toml -o tests/recipes-airflow.txt
 	$(LOCK) tests/recipes-superset.in -o tests/recipes-superset.txt
 
-schema: $(READY) ## write the JSON Schema, what the columns of the inventory mean, and the tables of the guarantees
+schema: $(READY) ## write what is written from the code: JSON Schema, columns, guarantees, a store to upgrade from
 	$(BIN)/python -m etl.config > config/inventory.schema.json
 	$(BIN)/python tests/dictionary.py
 	$(BIN)/python tests/benchmarks/faults.py --page
+	$(BIN)/python tests/stores/make.py
 
 clean: ## remove all that make made
-	rm -rf .venv .duckdb-* .sdks .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
+	rm -rf .venv .duckdb-* .sdks .peers .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
 	find etl tests -name __pycache__ -type d -prune -exec rm -rf {} +

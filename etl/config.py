@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections import Counter
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -28,6 +27,7 @@ from etl.providers.base import (
     Schedule,
     Secret,
     Settings,
+    is_loopback,
 )
 from etl.references import Location, References
 
@@ -44,14 +44,6 @@ def _memory(value: str) -> str:
     if not _MEMORY.fullmatch(value.strip()):
         raise ValueError("is not an amount of memory; write a number and a unit: 512MB, 2GB")
     return value
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class HttpSettings(RequestSettings):
@@ -125,6 +117,12 @@ def _zone(value: str) -> str:
     return value
 
 
+def _own(settings: RequestSettings) -> dict[str, Any]:
+    """Return what is set; a certificate without a key holds its own, not the one that all share."""
+    own = settings.model_dump(exclude_unset=True)
+    return {"client_key": None} | own if "client_cert" in own else own
+
+
 def _allowed(credential: Credential) -> Quota:
     return QUOTAS.get(credential.file_provider or "", Quota())
 
@@ -180,7 +178,7 @@ class Config(Settings):
                 update={
                     "schedule": credential.schedule or self.schedule,
                     "stale_after": credential.stale_after or self.stale_after,
-                    "http": RequestSettings(**shared | credential.http.model_dump(exclude_unset=True)),
+                    "http": RequestSettings(**shared | _own(credential.http)),
                     "brake": self.brake.model_copy(update=credential.brake.model_dump(exclude_unset=True)),
                     "quota": _allowed(credential).model_copy(update=credential.quota.model_dump(exclude_unset=True)),
                 }

@@ -18,6 +18,9 @@ Location = tuple[str | int, ...]
 """Where a value stands in the file: keys and places in lists."""
 
 WRITTEN_OUT = "is written out; put a reference here, ${NAME} of the environment or file:/path, and the secret there"
+_FILES = {"ca_bundle", "client_cert", "client_key"}
+"""Settings of `http` that name files."""
+
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -51,6 +54,8 @@ class References:
             return value
 
     def _leaf(self, value: Any, location: Location) -> Any:
+        if "http" in location and location[-1] in _FILES:
+            return self._path(value)
         secret = _is_secret(location)
         if secret and not refers(value):
             raise ValueError(WRITTEN_OUT)
@@ -61,6 +66,14 @@ class References:
         if text != value and hidden:
             self.hidden.add(text)
         return text
+
+    def _path(self, value: Any) -> Any:
+        """Return the path of a file that TLS reads by itself: here file: reads nothing."""
+        if not isinstance(value, str):
+            return value
+        path = self.text(value.removeprefix("file:"))
+        self.files.add(Path(path))
+        return path
 
     def text(self, value: str) -> str:
         """Return one text with its references replaced; raise ValueError where that cannot be done."""

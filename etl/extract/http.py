@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import socket
-import ssl
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
-from threading import BoundedSemaphore, Event
+from threading import BoundedSemaphore, Event, Lock
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import httpx
@@ -33,12 +32,13 @@ from etl.errors import (
     blot,
     redact,
 )
+from etl.extract import tls
 from etl.providers import adapter
 from etl.providers.base import Answer, described
 from etl.transform.plain import plain_decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from etl.config import Config
     from etl.providers import Credential
@@ -99,28 +99,40 @@ class Http:
         self._hosts = {origin: BoundedSemaphore(config.http.per_host) for origin in origins}
         self._stop = Event()
         self._connections: set[socket.socket] = set()
-        self._client = httpx.Client(
-            headers={
-                "accept": "application/json",
-                "user-agent": f"file-inventory/{version('llm-file-inventory')}",
-            },
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.http.workers),
-            event_hooks={"request": [self._only_reads]},
-            verify=_trust(self._hosts),
-        )
+        self._keepalive = config.http.workers
+        self._encrypted = any(origin.startswith("https:") for origin in origins)
+        self._clients: dict[tls.Identity, httpx.Client] = {}
+        self._making = Lock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()
+        for client in self._clients.values():
+            client.close()
 
     def cancel(self) -> None:
         """End every listing in hand, also those that wait for a silent server."""
         self._stop.set()
         for connection in list(self._connections):
             _hang_up(connection)
+
+    def _client(self, settings: RequestSettings) -> httpx.Client:
+        """Return the client for what these settings say of TLS."""
+        who = tls.identity(settings)
+        with self._making:
+            if who not in self._clients:
+                self._clients[who] = httpx.Client(
+                    headers={
+                        "accept": "application/json",
+                        "user-agent": f"file-inventory/{version('llm-file-inventory')}",
+                    },
+                    cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._keepalive),
+                    event_hooks={"request": [self._only_reads]},
+                    verify=tls.context(who, encrypted=self._encrypted),
+                )
+            return self._clients[who]
 
     def _note_connection(self, event: str, info: Mapping[str, Any]) -> None:
         """Remember open sockets: https://www.python-httpx.org/advanced/extensions/#trace."""
@@ -155,14 +167,17 @@ class Http:
 
         Raises a ListingError on transport faults.
         """
+        client = self._client(limits)
         timeout = httpx.Timeout(limits.read_timeout, connect=limits.connect_timeout)
         with self._turn(_origin(url), until):
             page_until = time.monotonic() + limits.page_timeout
             try:
                 trace = {"trace": self._note_connection}
-                with self._client.stream("GET", url, headers=headers, timeout=timeout, extensions=trace) as response:
+                with client.stream("GET", url, headers=headers, timeout=timeout, extensions=trace) as response:
                     return response, self._body(response, limits.max_page_bytes, page_until, until)
             except httpx.TransportError as error:
+                if told := tls.fault(error, _origin(url)):
+                    raise Unreachable(told) from None
                 raise _Transient(f"{_place(url)} gave no answer: {_cause(error)}") from None
             except httpx.HTTPError as error:
                 raise WrongShape(f"{_place(url)} gave an answer that cannot be read: {_cause(error)}") from None
@@ -385,13 +400,6 @@ def _no_constant(name: str) -> NoReturn:
 def _origin(url: httpx.URL) -> str:
     port = url.port or {"http": 80, "https": 443}.get(url.scheme)
     return f"{url.scheme}://{url.host}:{port}"
-
-
-def _trust(origins: Iterable[str]) -> ssl.SSLContext:
-    """Trust the usual authorities; without an https host nothing, which spares 50 ms of loading them."""
-    if any(origin.startswith("https:") for origin in origins):
-        return httpx.create_ssl_context()
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _hang_up(connection: socket.socket) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import re
 import secrets
@@ -24,6 +25,7 @@ import duckdb
 import pyarrow as pa
 
 from etl.errors import ConfigError, NothingHeld, StoreBusy, StoreError, nearest
+from etl.load.keep import drop_older, keep, kept_at
 from etl.load.publish import publish
 from etl.transform.words import Change, Verdict
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from etl.config import Config
     from etl.providers import Credential
     from etl.transform.listing import Listing
+
+log = logging.getLogger(__name__)
 
 _ATTACH = "attach '{path}' as store (storage_version 'v1.4.0', row_group_size 30720); use store"
 """Written for readers from DuckDB 1.4 on; small row groups let both cores write, and reads skip more.
@@ -395,11 +399,27 @@ class Store:
             )
         if version == len(known):
             return
+        if version:
+            self._keep(version)
         with self._transaction():
             for number, name in enumerate(known[version:], start=version + 1):
                 self._sql(name)
                 self._sql("migrated", version=number)
             self._sql(COMMENTS)
+        if version:
+            self.publish()
+            drop_older(self.published, version)
+            log.warning(
+                "the store was upgraded from schema %d to %d; as it was before, it is kept in %s",
+                version,
+                len(known),
+                kept_at(self.published, version),
+            )
+
+    def _keep(self, version: int) -> None:
+        self._sql("checkpoint")
+        self._close()
+        keep(self.path, kept_at(self.published, version))
 
     @property
     def _connection(self) -> duckdb.DuckDBPyConnection:

@@ -8,6 +8,8 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -90,6 +92,14 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 Url = Annotated[str, AfterValidator(_url)]
 """An http(s) base URL without its last slash."""
 
@@ -136,6 +146,16 @@ Secret = Annotated[SecretStr, BeforeValidator(_header)]
 """Names and values as RFC 9110 lets a header carry them."""
 
 
+def _pem(value: object) -> object:
+    if isinstance(value, str) and ("-----BEGIN" in value or not value.isprintable()):
+        raise ValueError("is no path; write what it holds into a file, and name that file here")
+    return value
+
+
+PemFile = Annotated[Path, BeforeValidator(_pem)]
+"""The path of a file that holds certificates or a key, PEM-encoded; also written as file:/path."""
+
+
 class Settings(BaseModel):
     """Base of everything in the configuration: frozen, and nothing unknown in it."""
 
@@ -154,6 +174,9 @@ class RequestSettings(Settings):
     listing_timeout: Duration = Field(3600.0, description="For all pages of one listing, retries counted.")
     attempts: int = Field(6, ge=1, description="Requests per page before it counts as failed.")
     max_page_bytes: int = Field(256_000_000, ge=1, description="An answer larger than this is refused.")
+    ca_bundle: PemFile | None = Field(None, description="Trust these authorities (PEM) instead of the usual ones.")
+    client_cert: PemFile | None = Field(None, description="Certificate (PEM) to show to servers that ask for one.")
+    client_key: PemFile | None = Field(None, description="Its key (PEM), where client_cert does not hold that, too.")
 
 
 class Brake(Settings):
@@ -199,6 +222,9 @@ class Credential(Settings):
     headers: dict[HeaderName, Secret] = Field(default_factory=dict, description="Sent with every request.")
     schedule: Schedule | None = Field(None, description="Overrides schedule above.")
     stale_after: Duration | None = Field(None, description="Overrides stale_after above.")
+    allow_http: bool = Field(
+        default=False, description="Send the key unencrypted to a base_url that is http:// beyond this machine."
+    )
     track_extra: bool = Field(default=False, description="Let a change of unknown fields alone make a version.")
     http: RequestSettings = Field(default_factory=RequestSettings, description="Overrides of http above.")
     brake: Brake = Field(default_factory=Brake, description="Overrides of brake above.")
@@ -215,6 +241,16 @@ class Credential(Settings):
     def _has_purposes(self) -> Self:
         if self.purpose and not self.TELLS_PURPOSE:
             raise ValueError(f"{self.HOLDER} tells no purpose of a file; leave purpose out")
+        return self
+
+    @model_validator(mode="after")
+    def _is_encrypted(self) -> Self:
+        url = urlsplit(self.base_url)
+        if url.scheme == "http" and not self.allow_http and not is_loopback(url.hostname or ""):
+            raise ValueError(
+                f"base_url would send the key to {url.hostname} unencrypted; write https://, or set allow_http: true"
+                " where nobody else is on that network"
+            )
         return self
 
     @property

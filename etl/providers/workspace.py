@@ -59,6 +59,7 @@ class WorkspaceCredential(Credential):
             headers=self.headers,
             schedule=self.schedule,
             stale_after=self.stale_after,
+            allow_http=self.allow_http,
             track_extra=self.track_extra,
             http=self.http,
             brake=self.brake,

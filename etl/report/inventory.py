@@ -45,8 +45,13 @@ first: its settings, and its copy, though another one was published since.
 _SANDBOX = """
 set enable_progress_bar = false;
 set python_enable_replacements = false;
+set temp_directory = '';
 set enable_external_access = false;
+set disabled_filesystems = 'LocalFileSystem';
 set lock_configuration = true;
+"""
+"""Without external access DuckDB still reads and writes beside what is attached (its WAL) and in its temp directory:
+so nothing spills there, and no file at all is opened any more.
 """
 
 
@@ -70,12 +75,24 @@ class Inventory:
 
     def ask(self, question: str, /, **params: Any) -> pa.RecordBatchReader:
         """Ask a standing question, the name of a file in `sql/`."""
-        return self.query(_text(question), **params)
+        with self._known():
+            return self.query(_text(question), **params)
 
     def make(self, script: str, /, **params: Any) -> None:
         """Run a script of `sql/` that makes what later questions read."""
-        for statement in self.connection.extract_statements(_text(script)):
-            self.connection.execute(statement, {name: params[name] for name in statement.named_parameters})
+        with self._known():
+            for statement in self.connection.extract_statements(_text(script)):
+                self.connection.execute(statement, {name: params[name] for name in statement.named_parameters})
+
+    @contextmanager
+    def _known(self) -> Iterator[None]:
+        """Say in a sentence that a standing question asks for what an older version did not keep."""
+        try:
+            yield
+        except (QueryError, duckdb.Error) as error:
+            if not str(error).startswith(("Catalog Error", "Binder Error")):
+                raise
+            raise StoreError(_OLDER) from None
 
     def expect_credential(self, name: str) -> None:
         """Raise ConfigError, with the nearest name, where no credential of that name was ever configured."""
@@ -155,6 +172,8 @@ def _copy(path: Path) -> tuple[int, int]:
 
 _NOTHING = "{path}: nothing is published there yet; run: file-inventory sync"
 
+
+_OLDER = "what is published was written by an older File Inventory; run: file-inventory sync"
 
 MONTHS = {"files": "created_at", "file_changes": "observed_at", "listings": "started_at"}
 """Tables that may be exported by credential and month, and the month of what."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import sys
 from collections import Counter
 from contextlib import contextmanager
@@ -26,6 +27,10 @@ from etl.report import Format
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+_HIDDEN = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _MOST_ROWS = 1000
 """Rows that a table shows; more is for programs."""
@@ -67,9 +72,10 @@ def _write_text(result: pa.RecordBatchReader, kind: Format, sink: IO[str]) -> No
     if kind is Format.TABLE:
         _write_table(result, sink)
     elif kind is Format.CSV:
-        writer = csv.writer(sink, lineterminator="\n")
-        writer.writerow(result.schema.names)
-        writer.writerows(map(_field, row) for row in rows(result))
+        writer = csv.writer(_Lines(sink), lineterminator="\r\n")  # so a lone \r in a name is quoted, too
+        safe = printable if sink.isatty() else str
+        writer.writerow(map(defused, result.schema.names))
+        writer.writerows((safe(_field(value)) for value in row) for row in rows(result))
     elif kind is Format.NDJSON:
         sink.writelines(f"{line}\n" for line in _objects(result))
     else:
@@ -79,9 +85,32 @@ def _write_text(result: pa.RecordBatchReader, kind: Format, sink: IO[str]) -> No
         sink.write("\n]\n")
 
 
+class _Lines:
+    """Ends what csv writes, a row at a time, with a line feed alone."""
+
+    def __init__(self, sink: IO[str]) -> None:
+        self._sink = sink
+
+    def write(self, row: str) -> None:
+        self._sink.write(row.removesuffix("\r\n") + "\n")
+
+
 def to_json(value: Any) -> str:
-    """Write JSON: times as RFC 3339 in UTC, whole decimals as whole numbers, what JSON cannot say as null."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    """Write JSON: times as RFC 3339 in UTC, whole decimals as whole numbers, what JSON cannot say as null.
+
+    Characters that a terminal would obey, or that turn the direction of text, are written as escapes.
+    """
+    text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def defused(text: str) -> str:
+    """Write text so that no spreadsheet takes it for a formula: a quote goes before it, and before nothing else.
+
+    What is written is read back without loss: one quote less wherever a formula's first character follows quotes.
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def size(count: int | None) -> str:
@@ -151,12 +180,16 @@ def _distinct(names: list[str]) -> list[str]:
 
 def _cell(value: Any) -> str:
     """Write a value for people."""
+    if isinstance(value, str):
+        return value
     return instant(value) if isinstance(value, datetime) and value.tzinfo else _field(value)
 
 
 def _field(value: Any) -> str:
-    """Write a value for CSV: exact, and as JSON where it has parts."""
+    """Write a value for CSV: exact but for a quote before what looks like a formula, as JSON where it has parts."""
     plain = _plain(value)
+    if isinstance(plain, str):
+        return plain if isinstance(value, datetime | date | time) else defused(plain)
     if plain is None:
         return ""
     return to_json(plain) if isinstance(plain, list | dict | bool) else str(plain)

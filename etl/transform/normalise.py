@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.transform.record import INSTANT, MILLISECONDS_FROM, SCHEMA, Json, Reading, Rejected, Source
+from etl.transform.record import INSTANT, MILLISECONDS_FROM, MOST_BYTES, SCHEMA, Json, Reading, Rejected, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,14 +127,14 @@ def _words(value: Json) -> str | None:
 
 
 def _count(value: Json) -> int:
-    """Read a size in bytes: a whole number below 2^63, or its digits as text."""
+    """Read a size in bytes: a whole number up to a petabyte, or its digits as text."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value) if len(value) < 20 else 2**63  # noqa: PLR2004 - digits of 2^63
+        value = int(value) if len(value) < 20 else 2**63  # noqa: PLR2004 - beyond all bounds
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("is not a whole number")
-    if not 0 <= value < 2**63:
+    if not 0 <= value <= MOST_BYTES:
         raise ValueError("is out of range")
     return value
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from etl.transform.record import INSTANT, MILLISECONDS_FROM, SCHEMA, Json, Reading
+from etl.transform.record import INSTANT, MILLISECONDS_FROM, MOST_BYTES, SCHEMA, Json, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PLAIN: dict[pa.DataType, Any] = {
     SCHEMA.field("filename").type: str | None,
-    SCHEMA.field("bytes").type: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None,
+    SCHEMA.field("bytes").type: Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)] | None,
     INSTANT: Annotated[int, msgspec.Meta(ge=1, le=MILLISECONDS_FROM)] | None,
 }
 """What a plain value of a column looks like; times are unix seconds."""

@@ -15,6 +15,9 @@ Json: TypeAlias = Any
 MILLISECONDS_FROM = 10**11
 """Unix times above this are milliseconds: in seconds it is the year 5138."""
 
+MOST_BYTES = 10**15
+"""A petabyte: no file is larger, and thousands of such files add up to what a 64-bit sum can hold."""
+
 INSTANT = pa.timestamp("us", tz="UTC")
 
 SCHEMA = pa.schema(

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from etl.config import is_loopback
+from etl.providers.base import is_loopback
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

@@ -82,19 +82,19 @@ def follow(credential: Any, *bodies: Any) -> tuple[list[Any], list[Any], str | N
             "should be 'openai' or 'anthropic'",
         ),
         ({"type": "cohere", "api_key": "${KEY}", "organization": "x"}, "organization (of a): unknown key"),
-        ({"type": "portkey", "base_url": "http://g/v1", "upstream": "groq"}, "add authorization: ${GROQ_API_KEY}"),
+        ({"type": "portkey", "base_url": "https://g/v1", "upstream": "groq"}, "add authorization: ${GROQ_API_KEY}"),
         (
-            {"type": "portkey", "base_url": "http://g/v1", "upstream": "groq", "authorization": "${KEY}"}
+            {"type": "portkey", "base_url": "https://g/v1", "upstream": "groq", "authorization": "${KEY}"}
             | {"provider": "openai"},
             "upstream is a route by itself: leave virtual_key, provider and config out",
         ),
         (
-            {"type": "portkey", "base_url": "http://g/v1", "upstream": "xai", "authorization": "${KEY}"}
+            {"type": "portkey", "base_url": "https://g/v1", "upstream": "xai", "authorization": "${KEY}"}
             | {"purpose": "batch"},
             "xai tells no purpose of a file; leave purpose out",
         ),
         (
-            {"type": "portkey", "base_url": "http://g/v1", "upstream": "cohere"},
+            {"type": "portkey", "base_url": "https://g/v1", "upstream": "cohere"},
             "should be 'anthropic', ",
         ),
     ],
@@ -135,7 +135,7 @@ def test_what_is_missing_or_wrong_is_said_in_a_sentence(load: Load, settings: di
             },
         ),
         (
-            {"type": "portkey", "base_url": "http://g/v1", "upstream": "anthropic", "authorization": "${KEY}"},
+            {"type": "portkey", "base_url": "https://g/v1", "upstream": "anthropic", "authorization": "${KEY}"},
             {
                 "x-portkey-provider": "openai",
                 "x-portkey-custom-host": "https://api.anthropic.com/v1",
@@ -306,7 +306,7 @@ def value(reading: Any, column: str, **record: Any) -> Any:
         ([{"size_bytes": "3"}, {"size_bytes": 4}], "bytes is not a whole number: ['3', 4]"),
         ([{"size_bytes": True}], "bytes is not a whole number: [True]"),
         ([{"size_bytes": -1}, {"size_bytes": 4}], "bytes is not a whole number: [-1, 4]"),
-        ([{"size_bytes": 2**62}, {"size_bytes": 2**62}], f"bytes is out of range: {2**63}"),
+        ([{"size_bytes": 10**15}, {"size_bytes": 10**15}], "bytes is out of range: 2000000000000000"),
     ],
 )
 def test_the_size_of_a_dataset_is_that_of_its_parts(parts: Any, size: Any) -> None:

@@ -38,7 +38,7 @@ def test_a_row_names_the_columns_that_stay_null(kind: str) -> None:
 def test_a_row_names_the_settings_that_only_this_type_has(kind: str) -> None:
     row = " ".join(rows()[kind])
     common = {"name", "type", "base_url", "provider", "purpose", "labels", "headers", "schedule", "stale_after"}
-    common |= {"track_extra", "http", "brake", "quota", "api_key", "version"}
+    common |= {"track_extra", "allow_http", "http", "brake", "quota", "api_key", "version"}
     own = PROVIDERS[kind].settings.model_fields.keys() - common
     assert kind == "portkey" or [name for name in sorted(own) if f"`{name}" not in row] == []
 

@@ -36,7 +36,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 def configured(*urls: str, shared: dict[str, Any] | None = None, **settings: Any) -> Config:
     """Make a configuration with one credential for each URL."""
-    own = {"type": "openai", "api_key": TOKEN, "http": {"requests_per_second": 1000}} | settings
+    own = {"type": "openai", "api_key": TOKEN, "allow_http": True, "http": {"requests_per_second": 1000}} | settings
     credentials = [{"name": f"c{place}", "base_url": url} | own for place, url in enumerate(urls)]
     return Config.model_validate({"credentials": credentials, "http": shared or {}})
 
@@ -219,7 +219,8 @@ def test_every_success_is_an_answer(answer: Answer, ask: Ask, status: int) -> No
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "get"])
 def test_nothing_but_get_can_be_sent(simulator: Simulator, ask: Ask, method: str) -> None:
-    client = ask(simulator.url).http._client
+    get = ask(simulator.url)
+    client = get.http._client(get.credential.http)
     if method == "get":
         method = "PURGE"
     with pytest.raises(Refused, match=rf"^refused to send {method} to 127\.0\.0\.1: only configured hosts are read$"):
@@ -228,7 +229,8 @@ def test_nothing_but_get_can_be_sent(simulator: Simulator, ask: Ask, method: str
 
 
 def test_only_configured_hosts_are_asked(simulator: Simulator, ask: Ask) -> None:
-    client = ask(simulator.url).http._client
+    get = ask(simulator.url)
+    client = get.http._client(get.credential.http)
     with Simulator() as other:
         for url in (f"{other.url}/files", simulator.url.replace("127.0.0.1", "localhost"), "https://127.0.0.1/files"):
             with pytest.raises(Refused, match="only configured hosts are read"):

@@ -119,11 +119,10 @@ def test_what_is_no_time_is_rejected(given: Any, reason: str) -> None:
         (None, None),
         (0, 0),
         (5, 5),
-        (2**63 - 1, 2**63 - 1),
-        (2**53 + 1, 2**53 + 1),
+        (10**15, 10**15),
         ("0", 0),
         ("00123", 123),
-        ("9223372036854775807", 2**63 - 1),
+        ("1000000000000000", 10**15),
         (1.5e9, 1_500_000_000),
         (-0.0, 0),
     ],
@@ -147,7 +146,7 @@ def test_a_size_is_a_whole_number_or_its_digits(given: Any, size: int | None) ->
         ([5], "bytes is not a whole number: [5]"),
         ({}, "bytes is not a whole number: {}"),
         (-1, "bytes is out of range: -1"),
-        (2**63, "bytes is out of range: 9223372036854775808"),
+        (10**15 + 1, "bytes is out of range: 1000000000000001"),
         (1e19, "bytes is out of range: 1e+19"),
         ("9223372036854775808", "bytes is out of range: '9223372036854775808'"),
         ("9" * 40, f"bytes is out of range: '{'9' * 40}'"),
@@ -352,7 +351,7 @@ def test_extra_can_be_read_back_by_any_json_reader() -> None:
 
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=8) | st.sampled_from(["", "\ud800", "\x00", "2025-11-22"])
-EDGES = st.sampled_from([0, 10**11, 10**11 + 1, 2**63 - 1, 2**63, 2**64, 10**15, 10**40, 1e300])
+EDGES = st.sampled_from([0, 10**11, 10**11 + 1, 2**63 - 1, 2**63, 2**64, 10**15, 10**15 + 1, 10**40, 1e300])
 NUMBERS = st.integers() | EDGES | st.floats()
 SCALARS = st.none() | st.booleans() | NUMBERS | TEXT
 JSON = SCALARS | st.recursive(
@@ -390,7 +389,7 @@ def test_every_record_is_in_the_batch_or_set_aside(records: list[Any]) -> None:
     assert all(batch["file_id"].to_pylist())
 
 
-SMALL = st.none() | st.integers(0, 3) | st.sampled_from([10**11, 2**63 - 1, 1_763_800_000])
+SMALL = st.none() | st.integers(0, 3) | st.sampled_from([10**11, 10**15, 10**15 + 1, 1_763_800_000])
 PLAIN_RECORD = st.fixed_dictionaries(
     {"id": st.text("ab", min_size=1)},
     optional={
@@ -408,7 +407,7 @@ PAGES = st.lists(PLAIN_RECORD, max_size=4) | st.lists(NEARLY_PLAIN, min_size=1, 
 
 @settings(max_examples=150, deadline=None)
 @given(PAGES)
-@example([{"id": "a", "bytes": 2**63 - 1, "created_at": 10**11, "filename": "\x00\U0001f600"}])
+@example([{"id": "a", "bytes": 10**15, "created_at": 10**11, "filename": "\x00\U0001f600"}])
 @example([{"id": "a", "object": 2**70}])
 @example([{"id": "a", "bytes": 1.0, "created_at": 1e3}])
 def test_a_plain_page_reads_the_same_as_record_by_record(records: list[Any]) -> None:
@@ -432,7 +431,7 @@ def test_a_plain_page_reads_the_same_as_record_by_record(records: list[Any]) -> 
     [
         {"id": "a"},
         {"id": "a", "object": "file", "filename": "", "bytes": 0, "status": None, "created_at": 1_763_800_000},
-        {"id": "a", "bytes": 2**63 - 1, "expires_at": 10**11, "status_details": "failed"},
+        {"id": "a", "bytes": 10**15, "expires_at": 10**11, "status_details": "failed"},
     ],
 )
 def test_an_ordinary_page_takes_the_fast_path(record: dict[str, Any]) -> None:

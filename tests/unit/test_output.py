@@ -1,8 +1,12 @@
 """How results are written."""
 
+import csv
 import json
+import re
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -126,3 +130,72 @@ def test_moments_are_so_long_ago_or_dates(text: str, expected: datetime) -> None
 def test_what_is_no_moment_is_refused() -> None:
     with pytest.raises(ConfigError, match="soon is no time; write how long ago"):
         moment("soon")
+
+
+# Names that would do harm
+
+HARMFUL = [
+    "=HYPERLINK(1)",
+    "+1+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "\uff1d1",
+    "'=1",
+    "''@x",
+]
+HARMLESS = ["a=b", "'quoted'", "a\tb", "", "x-1", "1e5", " =1", "<b>;drop table files"]
+
+
+def undone(text: str) -> str:
+    """Take back what is written for spreadsheets, as the README says."""
+    return text[1:] if re.match(r"'+[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]", text) else text
+
+
+def read_back(text: str) -> list[list[str]]:
+    return list(csv.reader(StringIO(text, newline="")))
+
+
+def test_csv_holds_no_formula_and_loses_nothing(tmp_path: Path) -> None:
+    names = HARMFUL + HARMLESS
+    write(reader(pa.table({"=name": names, "size": [-5] * len(names)})), Format.CSV, tmp_path / "x.csv")
+    with (tmp_path / "x.csv").open(newline="") as file:
+        head, *told = read_back(file.read())
+    assert head == ["'=name", "size"]
+    assert [name for name, _ in told if name[:1] in set("=+-@\t\r\n\uff1d")] == []
+    assert [undone(name) for name, _ in told] == names
+    assert [name for name, _ in told[len(HARMFUL) :]] == HARMLESS
+    assert {size for _, size in told} == {"-5"}
+
+
+def test_what_people_see_in_a_table_has_no_quote_added(capsys: pytest.CaptureFixture[str]) -> None:
+    write(reader(pa.table({"name": ["=1", "-x"]})))
+    assert capsys.readouterr().out.split() == ["name", "=1", "-x"]
+
+
+COMMANDS = "\x1b]0;owned\x07\x9b31m\x7f\u202eabc\u2066\u200e\u2028"
+
+
+@pytest.mark.parametrize("kind", [Format.TABLE, Format.JSON, Format.NDJSON])
+def test_no_terminal_obeys_a_name(kind: Format, capsys: pytest.CaptureFixture[str]) -> None:
+    write(reader(pa.table({"name": [COMMANDS]})), kind)
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    if kind is not Format.TABLE:
+        [told] = json.loads(f"[{out}]") if kind is Format.NDJSON else json.loads(out)
+        assert told == {"name": COMMANDS}
+
+
+def test_no_terminal_obeys_a_name_in_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    table = pa.table({"name": [COMMANDS]})
+    write(reader(table), Format.CSV)
+    assert terminal.getvalue().replace("\n", "").isprintable()
+    write(reader(table), Format.CSV, tmp_path / "x.csv")
+    assert COMMANDS in (tmp_path / "x.csv").read_text()

@@ -2,7 +2,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import duckdb
@@ -11,10 +11,13 @@ import pytest
 from etl.config import Config, Serve
 from etl.errors import QueryError, StoreError
 from etl.load.store import open_inventory
+from etl.report.inventory import open_published
 from etl.web import query
 from etl.web.query import AT_ONCE, TooManyQueries, limited
 
-SERVE = Serve.model_validate({"query_timeout": "1s", "query_memory": "64MB"})
+SERVE = Serve.model_validate({"query_timeout": "30s", "query_memory": "64MB"})
+HASTY = Serve.model_validate({"query_timeout": "1s", "query_memory": "64MB"})
+STORE = {"inventory.duckdb", "inventory.writer.duckdb", "inventory.writer.lock"}
 RUNAWAYS = {
     "while it is run": "select count(*) from range(100000000) a, range(100000) b where a.range * b.range % 7 = 3",
     "while it is read": "select * from range(100000000000)",
@@ -29,20 +32,66 @@ BOMBS = {
 }
 FORBIDDEN = {
     "a file": "from read_csv('{file}')",
+    "text": "from read_text('{file}')",
+    "bytes": "from read_blob('{file}')",
+    "JSON": "from read_json('{file}')",
+    "lines of JSON": "from read_ndjson_objects('{file}')",
+    "Parquet": "from read_parquet('{file}')",
+    "what Parquet tells of itself": "from parquet_metadata('{file}')",
+    "what CSV looks like": "from sniff_csv('{file}')",
+    "a name that is a file": "from '{file}'",
+    "a file behind a query": "from query('from read_text(''{file}'')')",
+    "a file behind a serialized query": (
+        "from json_execute_serialized_sql(json_serialize_sql('from read_text(''{file}'')'))"
+    ),
+    "a file behind a macro": "create temp macro f() as table from read_text('{file}'); from f()",
+    "its own file": "from read_blob('{published}')",
+    "the file of another": "from read_duckdb('{file}')",
+    "a copy over the log": "copy (select 1) to '{published}.wal'",
+    "bytes over the log": "copy (select 'x'::blob) to '{published}.wal' (format blob)",
+    "a copy over itself": "copy (select 1) to '{published}'",
+    "a copy to where sorting spills": "copy (select 1) to '{published}.tmp/x.csv'",
+    "a copy that is explained": "explain analyze copy (select 1) to '{published}.wal'",
+    "a copy that is prepared": "prepare p as copy (select 1) to '{published}.wal'; execute p",
+    "a copy in a query": "with x as (copy (select 1) to '{published}.wal') from x",
+    "a copy of it all": "attach ':memory:' as m; copy from database inventory to m; export database '{file}.d'",
+    "a copy into it": "copy held_deletions from '{file}'",
+    "an import": "import database '{file}.d'",
+    "itself, to write": "attach '{published}' as again",
+    "a database where sorting spills": "attach '{published}.tmp/x.duckdb' as more",
     "the list of files": "from glob('/*')",
     "a database": "attach '{file}'",
     "a copy": "copy (select 1) to '{file}.csv'",
     "an export": "export database '{file}.d'",
     "an install": "install httpfs",
+    "an install from elsewhere": "install httpfs from 'http://127.0.0.1:{port}'",
+    "an update": "update extensions",
     "a loaded file": "load '{file}'",
     "an extension": "load httpfs",
     "a table": "create table t as select 1",
     "an insert": "insert into held_deletions values ('r', 'c', 'f')",
     "a deletion": "delete from files",
+    "an update of rows": "update files set bytes = 0",
+    "a merge": "merge into held_deletions using files on true when not matched then insert",
+    "a truncation": "truncate files",
+    "a column": "alter table files add column x int",
+    "a view gone": "drop view freshness",
+    "a comment": "comment on table files is 'x'",
     "more memory": "set memory_limit = '64GB'",
     "more time": "reset threads",
     "a pragma": "pragma temp_directory = '{file}'",
+    "room on the disk": "set temp_directory = '{file}.d'",
+    "the right to files": "set enable_external_access = true",
+    "the right to one file": "set allowed_paths = ['{file}']",
+    "files again": "reset disabled_filesystems",
+    "settings again": "set lock_configuration = false",
+    "extensions from anybody": "set allow_unsigned_extensions = true",
+    "a profile": "set profiling_output = '{file}.d'",
+    "a log": "call enable_logging(storage_path = '{file}.d')",
+    "a secret that stays": "create persistent secret s (type http)",
+    "the environment": "select getenv('HOME')",
     "a host": "from read_csv('http://127.0.0.1:{port}/x.csv')",
+    "a bucket": "from read_csv('s3://127.0.0.1:{port}/x.csv')",
     "python": "from duckdb",
 }
 
@@ -60,13 +109,13 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deadline() -> Iterator[None]:
     started = time.monotonic()
     yield
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
 
 
 @pytest.mark.usefixtures("deadline")
 @pytest.mark.parametrize("sql", RUNAWAYS.values(), ids=RUNAWAYS)
 def test_ends_what_takes_too_long(published: Path, sql: str) -> None:
-    with pytest.raises(QueryError, match="took longer than 1 s and was ended"), limited(published, SERVE) as inventory:
+    with pytest.raises(QueryError, match="took longer than 1 s and was ended"), limited(published, HASTY) as inventory:
         for _ in inventory.query(sql):
             pass
 
@@ -74,19 +123,17 @@ def test_ends_what_takes_too_long(published: Path, sql: str) -> None:
 @pytest.mark.usefixtures("deadline")
 @pytest.mark.parametrize("sql", BOMBS.values(), ids=BOMBS)
 def test_ends_what_takes_too_much_memory(published: Path, sql: str) -> None:
-    patient = SERVE.model_copy(update={"query_timeout": 30})
-    with pytest.raises(QueryError, match="more than 64MB of memory"), limited(published, patient) as inventory:
+    with pytest.raises(QueryError, match="more than 64MB of memory"), limited(published, SERVE) as inventory:
         for _ in inventory.query(sql):
             pass
 
 
 @pytest.mark.usefixtures("deadline")
 def test_ends_what_nobody_waits_for(published: Path) -> None:
-    patient = SERVE.model_copy(update={"query_timeout": 30})
     runaway = RUNAWAYS["while it is run"]
     with ExitStack() as stack:
         stack.enter_context(pytest.raises(QueryError, match="nobody waited for it"))
-        inventory = stack.enter_context(limited(published, patient))
+        inventory = stack.enter_context(limited(published, SERVE))
         threading.Timer(0.1, inventory.end).start()
         inventory.query(runaway)
 
@@ -97,12 +144,28 @@ def test_lets_nothing_be_done_but_reading(published: Path, tmp_path: Path, sql: 
     secret.write_text("canary\n1\n")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.1)
+        asked = sql.format(file=secret, port=listener.getsockname()[1], published=published)
         with pytest.raises(QueryError) as caught, limited(published, SERVE) as inventory:
-            inventory.query(sql.format(file=secret, port=listener.getsockname()[1])).read_all()
+            inventory.query(asked).read_all()
         with pytest.raises(TimeoutError):
             listener.accept()
     assert "canary" not in str(caught.value)
     assert list(tmp_path.iterdir()) == [secret]
+    assert {path.name for path in published.parent.iterdir()} == STORE
+
+
+def test_no_function_of_duckdb_reads_a_file_or_leaves_one(published: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("canary")
+    with open_published(published) as inventory:
+        functions = "select distinct function_name as name from duckdb_functions() where function_type = 'table'"
+        names = inventory.query(functions).read_all()["name"].to_pylist()
+    assert {"read_text", "glob", "sniff_csv"} <= set(names)
+    for name in names:
+        for argument in (tmp_path / "secret", f"{published}.wal"):
+            with open_published(published) as inventory, suppress(QueryError, duckdb.Error):
+                assert "canary" not in str(inventory.query(f"from {name}('{argument}')").read_all())
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+    assert {path.name for path in published.parent.iterdir()} == STORE
 
 
 def test_reads_what_is_asked(published: Path) -> None:
@@ -142,7 +205,7 @@ def test_leaves_other_faults_alone(published: Path) -> None:
 
 
 def test_lets_a_few_run_at_once_and_the_next_wait(published: Path) -> None:
-    hasty = SERVE.model_copy(update={"query_timeout": 0.1})
+    hasty = HASTY.model_copy(update={"query_timeout": 0.1})
     with ExitStack() as turns:
         for _ in range(AT_ONCE):
             turns.enter_context(limited(published, SERVE))

@@ -1,0 +1,2 @@
+-- What schema 3 added.
+update credentials set workspace = 'company' where name = 'gone';
