@@ -211,7 +211,7 @@ class Store:
         self._lock = _lock(self.path.with_suffix(".lock"))
         try:
             self._migrate()
-            self._sql("interrupted")
+            self._sql("interrupted", now=self.now())
         except BaseException:
             self.__exit__()
             raise
