@@ -65,6 +65,10 @@ STEPS ?= 10000
 model: $(READY) ## compare the inventory with a plain model after each of 10,000 random steps; make model SEED=2
 	PYTHONPATH=tests $(BIN)/python -m integration.model --seed $(SEED) --steps $(STEPS)
 
+KILLS ?= 200
+crash: $(READY) ## kill 200 runs at random moments, and at every single step; damage files; fill disks
+	$(BIN)/python -m pytest tests/e2e/test_crash.py --kills=$(KILLS) -rP $(PYTEST_ARGS)
+
 format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format

@@ -101,8 +101,8 @@ def _without_waiting_for_disks() -> Iterator[None]:
     """Let the store use one thread, and no copy wait for its disk: both only take time here."""
     connect = store_module._connect
 
-    def lightly(path: Path) -> duckdb.DuckDBPyConnection:
-        connection = connect(path)
+    def lightly(*places: Path) -> duckdb.DuckDBPyConnection:
+        connection = connect(*places)
         connection.execute("set threads = 1")
         return connection
 
