@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet
 READY := .venv/.ready
 
-.PHONY: help setup demo serve test check faults bench endure format lock schema clean
+.PHONY: help setup demo serve test check faults bench endure model crash format lock schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -62,6 +62,15 @@ bench: $(READY) ## measure speed and memory, print and keep the figures
 endure: $(READY) ## 50 readers for a minute while runs go on; four simulated months
 	$(BIN)/python tests/benchmarks/endurance.py load
 	$(BIN)/python tests/benchmarks/endurance.py soak
+
+SEED ?= 1
+STEPS ?= 10000
+model: $(READY) ## compare the inventory with a plain model after each of 10,000 random steps; make model SEED=2
+	PYTHONPATH=tests $(BIN)/python -m integration.model --seed $(SEED) --steps $(STEPS)
+
+KILLS ?= 200
+crash: $(READY) ## kill 200 runs at random moments, and at every single step; damage files; fill disks
+	$(BIN)/python -m pytest tests/e2e/test_crash.py --kills=$(KILLS) -rP $(PYTEST_ARGS)
 
 format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix

@@ -30,6 +30,7 @@ SECONDS_TO_START = 30
 def pytest_addoption(parser: pytest.Parser) -> None:
     asked = os.environ.get("NO_SKIPS") == "1"
     parser.addoption("--no-skips", action="store_true", default=asked, help="a skipped test is a failed test")
+    parser.addoption("--kills", type=int, default=15, help="so many runs are killed at random moments")
     parser.addoption("--shots", metavar="DIR", help="keep pictures of the pages there")
 
 

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import secrets
+import shlex
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -231,7 +232,7 @@ class Store:
         self._lock = _lock(self.path.with_suffix(".lock"))
         try:
             self._migrate()
-            self._sql("interrupted")
+            self._sql("interrupted", now=self.now())
         except BaseException:
             self.__exit__()
             raise
@@ -424,7 +425,7 @@ class Store:
     @property
     def _connection(self) -> duckdb.DuckDBPyConnection:
         if self._open is None:
-            self._open = _connect(self.path)
+            self._open = _connect(self.path, self.published)
         return self._open
 
     def _close(self) -> None:
@@ -475,7 +476,7 @@ class Store:
             raise self._broken(error) from None
 
     def _broken(self, error: duckdb.Error) -> StoreError:
-        return StoreError(f"{self.path} cannot be read or written: {_first_line(error)}")
+        return StoreError(f"{self.path} cannot be read or written: {_told(error, self.path, self.published)}")
 
 
 def open_inventory(config: Config) -> Store:
@@ -483,22 +484,49 @@ def open_inventory(config: Config) -> Store:
     return Store(config.store)
 
 
-def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+def _connect(path: Path, published: Path) -> duckdb.DuckDBPyConnection:
     try:
         connection = duckdb.connect(config={"temp_directory": f"{path}.tmp"})
-        connection.execute(_ATTACH.format(path=str(path).replace("'", "''")))
-    except duckdb.IOException as error:
+        if not path.exists():
+            _create(connection, path)
+        connection.execute(_attach(path))
+    except (duckdb.Error, OSError) as error:
         if holder := re.search(r"lock is held in (.+?) \(PID (\d+)\)", str(error)):
             raise StoreBusy(f"{path} is open in {holder[1]} (process {holder[2]}); close it there first") from None
-        raise StoreError(f"{path} cannot be opened: {_first_line(error)}") from None
-    except duckdb.Error as error:
-        raise StoreError(f"{path} cannot be opened: {_first_line(error)}") from None
+        raise StoreError(f"{path} cannot be opened: {_told(error, path, published)}") from None
     connection.execute("set timezone = 'UTC'; set enable_progress_bar = false")
     return connection
 
 
-def _first_line(error: duckdb.Error) -> str:
-    return str(error).splitlines()[0]
+def _create(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Make an empty store in one step: half of one could never be opened."""
+    fresh = path.with_name(f".{path.name}.fresh")
+    fresh.unlink(missing_ok=True)
+    connection.execute(_attach(fresh))
+    connection.execute("use memory; detach store")
+    fresh.replace(path)
+
+
+def _attach(path: Path) -> str:
+    return _ATTACH.format(path=str(path).replace("'", "''"))
+
+
+_FULL = re.compile("No space left|File too large|quota exceeded")
+_DAMAGED = re.compile("not a valid DuckDB database|Could not read enough bytes|[Cc]orrupt")
+
+
+def _told(error: duckdb.Error | OSError, path: Path, published: Path) -> str:
+    """Say what went wrong with the store, and how it is mended where that is known."""
+    told = str(error).splitlines()[0]
+    if _FULL.search(told):
+        return f"{told}; make room there, and run again: nothing that was known is lost"
+    if not _DAMAGED.search(told):
+        return told
+    if not published.exists():
+        return f"{told}; move it away, and the next run begins anew"
+    last, store, log = (shlex.quote(str(place)) for place in (published, path, f"{path}.wal"))
+    back = f"rm -f {store} {log} && cp {last} {store} && chmod u+w {store}"
+    return f"{told}; go back to what was published last: {back}"
 
 
 def _lock(path: Path) -> int:

@@ -637,3 +637,15 @@ def test_a_clock_that_is_set_back_after_an_approval_leaves_the_log_in_order(
     log = lab.published().changes
     assert [row["observed_at"] for row in log] == sorted(row["observed_at"] for row in log)
     assert overlaps(lab) == []
+
+
+@pytest.mark.usefixtures("account")
+def test_a_clock_that_is_set_back_after_a_run_was_cut_off_leaves_runs_in_order(lab: Lab, simulator: Simulator) -> None:
+    config = lab.config(direct(simulator))
+    with clock() as wrong, open_inventory(config) as store:
+        wrong["off"] = timedelta(hours=1)
+        store.begin(config, "cli")
+    lab.listing(config)
+    cut_off, complete = lab.rows("from runs order by run_id")
+    assert (cut_off["status"], complete["status"]) == ("interrupted", "complete")
+    assert cut_off["started_at"] <= cut_off["finished_at"] <= complete["started_at"]
