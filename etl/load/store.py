@@ -90,20 +90,25 @@ class Difference:
     @property
     def rejected_before(self) -> bool:
         """Whether a person kept files that were missing, and no listing had them since."""
-        return self.scope == REJECTED
+        return (self.scope or "").startswith(REJECTED)
 
     @property
     def scope_changed(self) -> bool:
         """Whether the configuration, or only its keys, changed since the last listing."""
-        return self.scope not in {None, REJECTED, self.credential.scope()}
+        return self._last_scope not in (None, json.loads(self.credential.scope()))
 
     @property
     def elsewhere(self) -> bool:
         """Whether the configuration changed which files can be seen, not only its keys."""
         if not self.scope_changed:
             return False
-        before, now = (json.loads(scope or "null") for scope in (self.scope, self.credential.scope()))
+        before, now = self._last_scope, json.loads(self.credential.scope())
         return not isinstance(before, dict) or before | {"keys": None} != now | {"keys": None}
+
+    @property
+    def _last_scope(self) -> Any:
+        scope = json.loads(self.scope or "null")
+        return scope["rejected"] if self.rejected_before else scope
 
     @property
     def strange(self) -> bool:
@@ -632,8 +637,8 @@ def _outcome(difference: Difference, started: Started, counts: dict[str, int]) -
 STRANGE = 5
 """Fewer known files than this may well all be replaced between two listings."""
 
-REJECTED = '"rejected"'
-"""In the place of a scope: a person kept files that were missing."""
+REJECTED = '{"rejected":'
+"""Begins a scope in which a person kept files that were missing."""
 
 _STILL_HELD = "deletions of an earlier listing still wait for a decision"
 

@@ -35,6 +35,19 @@ def test_another_key_is_another_account_until_a_person_says_otherwise(lab: Lab, 
     assert swapped.error == "the key of this credential changed, and 15 files may lie outside what it lists now"
 
 
+def test_what_another_filter_shows_is_not_new_though_a_person_kept_files_before(lab: Lab, simulator: Simulator) -> None:
+    account = simulator.accounts[TOKEN] = Account(40, seed=1)
+    batch = [key for key, file in account.files.items() if file["purpose"] == "batch"]
+    config = lab.config(direct(simulator, purpose="batch"))
+    assert lab.listing(config).baseline == len(batch)
+    account.remove(*batch)
+    assert lab.listing(config).held == len(batch)
+    lab.reject(config)
+    wider = lab.listing(lab.config(direct(simulator)))
+    assert (wider.status, wider.held, wider.deleted) == ("held", len(batch), 0)
+    assert (wider.baseline, wider.created) == (40 - len(batch), 0)
+
+
 def test_another_account_behind_the_same_key_is_held_too_and_what_it_has_is_not_new(
     lab: Lab, simulator: Simulator
 ) -> None:

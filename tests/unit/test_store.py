@@ -175,6 +175,31 @@ def test_a_damaged_store_is_refused_with_one_sentence_and_left_as_it_is(tmp_path
     assert damaged.read_bytes() == b"this is no database" * 1000
 
 
+def test_a_damaged_store_says_how_to_go_back_to_what_was_published_last(tmp_path: Path) -> None:
+    conf = config(tmp_path / "it's the inventory.duckdb")
+    run(conf, listing({"file_id": "f1"}))
+    Store(conf.store).path.write_bytes(b"")
+    with pytest.raises(StoreError, match="go back to what was published last: ") as told:
+        Store(conf.store).__enter__()
+    _, _, command = str(told.value).partition("published last: ")
+    subprocess.run(command, shell=True, check=True)  # noqa: S602 - as a person would
+    assert run(conf, listing({"file_id": "f1"}, {"file_id": "f2"})).created == 1
+
+
+def test_a_store_is_made_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(_path: Path, _target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Store(tmp_path / "inventory.duckdb").__enter__()
+    assert not (tmp_path / "inventory.writer.duckdb").exists()
+    with Store(tmp_path / "inventory.duckdb"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"inventory.writer.duckdb", "inventory.writer.lock"}
+
+
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with Store(tmp_path / "inventory.duckdb"):
         pass

@@ -19,7 +19,8 @@ where name = $credential and $status = 'complete';
 update credentials
 set scope = case
     when $status in ('complete', 'held') or scope is null then $scope
-    when scope in ($scope, '"rejected"') then scope
+    when scope in ($scope, '{"rejected":' || $scope || '}') then scope
+    when starts_with(scope::varchar, '{"rejected":') then '{"rejected":"mixed"}'
     else '"mixed"'
 end
 where name = $credential and $status in ('complete', 'held', 'incomplete');
