@@ -65,7 +65,7 @@ def test_the_tables_of_the_page_are_those_of_the_suite() -> None:
 def test_every_test_named_on_the_page_exists() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "tests").glob("*/test_*.py"))
     named = re.findall(r"`(test_\w+)`", PAGE.read_text())
-    assert len(named) > 40
+    assert len(named) > 30
     assert [name for name in named if f"def {name}(" not in sources] == []
 
 
