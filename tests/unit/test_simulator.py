@@ -17,6 +17,7 @@ import pytest
 
 from etl.simulator import FAULTS, Account, Reply, Request, Simulator
 from etl.simulator.account import KINDS
+from etl.simulator.dialects import DIALECTS
 from etl.simulator.faults import at_first, huge_body, instead, rate_limited, slow
 
 TOKEN = "sk-canary-0123456789"
@@ -660,6 +661,38 @@ def test_every_fault_copes_with_an_empty_account(simulator: Simulator, name: str
     headers = {"authorization": f"Bearer {TOKEN}", "host": "127.0.0.1:1"}
     for target in ("/v1/files", "/v1/files?after=file-x"):
         assert isinstance(simulator.answer("GET", target, headers), Reply)
+
+
+PATHS = {
+    "azure-openai": "/openai/v1/files",
+    "groq": "/openai/v1/files",
+    "fireworks": "/v1/accounts/acme/datasets",
+    "cohere": "/v1/datasets",
+    "openrouter": "/api/v1/files",
+}
+
+
+@pytest.mark.parametrize("files", [0, 1, 30])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_fault_speaks_every_dialect(simulator: Simulator, dialect: str, files: int) -> None:
+    simulator.accounts[TOKEN] = Account(files, seed=1)
+    simulator.page_limit = 10
+    headers = {name: TOKEN for spoken in DIALECTS.values() for name in spoken.keys}
+    headers |= {"host": "127.0.0.1:1", "anthropic-version": "2023-06-01"}
+    for fault in FAULTS.keys() - {"huge_body"}:
+        simulator.reset()
+        simulator.faults[TOKEN] = FAULTS[fault]
+        reply = simulator.answer("GET", f"/{dialect}{PATHS.get(dialect, '/v1/files')}", headers)
+        assert b"Traceback" not in reply.body
+        assert reply.status in {200, 204, 302, 401, 403, 404, 429}
+
+
+def test_an_account_of_the_oldest_files_is_one_of_its_own() -> None:
+    account = Account(9, seed=1)
+    part = account.oldest(4)
+    assert list(part.files) == list(account.files)[:4]
+    part.remove(*part.files)
+    assert len(account.files) == 9
 
 
 def test_a_fault_is_a_plain_function(provider: Simulator, client: httpx.Client) -> None:
