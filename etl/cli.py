@@ -90,7 +90,10 @@ def check(context: typer.Context) -> None:
     from etl.extract.probe import probe
 
     failed = False
-    for answer in probe(load_config(context.obj)):
+    config = load_config(context.obj)
+    for exposed in config.exposed():
+        typer.echo(f"warning {exposed}")
+    for answer in probe(config):
         failed |= answer.error is not None
         if answer.error:
             typer.echo(f"FAILED  {answer.credential}: {answer.error}")

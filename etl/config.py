@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -14,8 +16,9 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
 
-from etl.errors import ConfigError, blot, nearest
+from etl.errors import ConfigError, blot, looks_like_key, nearest
 from etl.providers import KINDS, AnyCredential, WorkspaceCredential
 from etl.providers.base import (
     QUOTAS,
@@ -32,7 +35,7 @@ from etl.providers.base import (
 from etl.references import Location, References
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 DEFAULT_PATH = "config/inventory.yaml"
 
@@ -190,10 +193,18 @@ class Config(Settings):
 
     _hidden: set[str] = PrivateAttr(default_factory=set)
     _files: set[Path] = PrivateAttr(default_factory=set)
+    _holding: dict[Path, str] = PrivateAttr(default_factory=dict)
 
     def sources(self) -> dict[Path, tuple[int, ...] | None]:
         """Return the files it was read from, each with what differs once it is written anew; None where it is gone."""
         return {path: _written_at(path) for path in self._files}
+
+    def exposed(self) -> Iterator[str]:
+        """Say which of the files it was read from let everybody on this machine read secrets."""
+        for path, holds in sorted(self._holding.items()):
+            with suppress(OSError):
+                if path.stat().st_mode & stat.S_IROTH:
+                    yield f"{path} holds {holds}, and everybody on this machine may read it; run: chmod o-r {path}"
 
     def secrets(self) -> set[str]:
         """Every secret value in it, for redaction."""
@@ -263,6 +274,9 @@ def load_config(
             location = _without_tag(fault["loc"])
             if location not in faults or fault["type"] == "extra_forbidden":
                 faults[location] = _sentence(fault)
+    config_holds = {path: "what looks like a key"} if looks_like_key(str(raw)) else {}
+    if not faults:
+        config._holding = config_holds | dict.fromkeys(references.secret_files, "a secret")  # noqa: SLF001 - the same
     if faults:
         lines = (blot(_written(location, raw) + faults[location], references.values) for location in faults)
         raise ConfigError("\n".join(f"{path}: {line}" for line in lines))
@@ -307,13 +321,73 @@ def shipped(name: str) -> Path:
     return in_wheel if in_wheel.exists() else Path(__file__).parents[1] / "config" / name
 
 
+_MOST_BYTES = 1_000_000
+"""A configuration of ten thousand credentials is smaller."""
+
+_BRACKETS = re.compile(r"[\[\]{}]")
+_DEEPEST = 200
+
+_MOST_VALUES = 100_000
+"""That a file may hold once its aliases are written out."""
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{path}: is larger than a configuration can be ({_MOST_BYTES // 1_000_000} MB)")
+    return content.decode("utf-8-sig")
+
+
+def _expect_shallow(path: Path, text: str) -> None:
+    """Refuse brackets in brackets in brackets, which take the parser long."""
+    depth = 0
+    for bracket in _BRACKETS.findall(text):
+        depth = depth + 1 if bracket in "[{" else max(0, depth - 1)
+        if depth > _DEEPEST:
+            raise ConfigError(f"{path}: is nested deeper than a configuration can be")
+
+
+def _expect_modest(path: Path, text: str) -> None:
+    """Refuse a file whose aliases, written out, hold more than anybody can mean."""
+    sizes: dict[str, int] = {}
+    holders = [0]
+    anchors: list[str | None] = []
+    for event in YAML(typ="safe", pure=True).parse(text):
+        if isinstance(event, CollectionStartEvent):
+            holders.append(0)
+            anchors.append(event.anchor)
+            continue
+        if not isinstance(event, NodeEvent | CollectionEndEvent):
+            continue
+        ends = isinstance(event, CollectionEndEvent)
+        size, anchor = (1 + holders.pop(), anchors.pop()) if ends else (1, getattr(event, "anchor", None))
+        if isinstance(event, AliasEvent):
+            size = sizes.get(anchor or "", 1)  # of none, and of one that it stands in, the loader tells
+        elif anchor:
+            sizes[anchor] = size
+        holders[-1] += size
+        if size > _MOST_VALUES or holders[-1] > _MOST_VALUES:
+            raise ConfigError(
+                f"{path}: its aliases stand for more than {_MOST_VALUES:,} values; write out what you mean"
+            )
+
+
 def _read(path: Path) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(path)
+        text = _text(path)
+        _expect_shallow(path, text)
+        if "&" in text:
+            _expect_modest(path, text)
+        return YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; write a starter there with: file-inventory init {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested deeper than a configuration can be") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        raise ConfigError(f"{path}: not valid YAML: a number, a date or a tag in it cannot be read") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

@@ -59,6 +59,11 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     return _KEY_SHAPES.sub(REDACTED, printable)
 
 
+def looks_like_key(text: str) -> bool:
+    """Tell whether something in it has the shape of a key, by which `redact` knows one."""
+    return bool(_KEY_SHAPES.search(text))
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """Continue the sentence that a word is not known: with the nearest that is, or with all."""
     words = sorted(words)

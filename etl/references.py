@@ -21,6 +21,8 @@ WRITTEN_OUT = "is written out; put a reference here, ${NAME} of the environment 
 _FILES = {"ca_bundle", "client_cert", "client_key"}
 """Settings of `http` that name files."""
 
+_MOST_BYTES = 100_000
+
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -36,6 +38,9 @@ class References:
     """What was read: no message about the configuration may show it."""
     hidden: set[str] = field(default_factory=set)
     """What was read into headers, gateway configs and secrets: nothing may ever show it."""
+
+    secret_files: set[Path] = field(default_factory=set)
+    """What secrets were read from."""
 
     files: set[Path] = field(default_factory=set)
     """What was read, or should have been."""
@@ -55,7 +60,7 @@ class References:
 
     def _leaf(self, value: Any, location: Location) -> Any:
         if "http" in location and location[-1] in _FILES:
-            return self._path(value)
+            return self._path(value, location)
         secret = _is_secret(location)
         if secret and not refers(value):
             raise ValueError(WRITTEN_OUT)
@@ -65,14 +70,18 @@ class References:
         text = self.text(value)
         if text != value and hidden:
             self.hidden.add(text)
+            if value.startswith("file:"):
+                self.secret_files.add(Path(value.removeprefix("file:")))
         return text
 
-    def _path(self, value: Any) -> Any:
+    def _path(self, value: Any, location: Location) -> Any:
         """Return the path of a file that TLS reads by itself: here file: reads nothing."""
         if not isinstance(value, str):
             return value
         path = self.text(value.removeprefix("file:"))
         self.files.add(Path(path))
+        if "client_key" in location:
+            self.secret_files.add(Path(path))
         return path
 
     def text(self, value: str) -> str:
@@ -117,7 +126,11 @@ def _is_secret(location: Location) -> bool:
 
 def _file(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError(f"the file {path} is larger than a secret can be ({_MOST_BYTES // 1000} kB)")
+        return content.decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "not text"
         raise ValueError(f"the file {path} cannot be read: {cause}") from None

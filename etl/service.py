@@ -310,6 +310,8 @@ def serve(
     config = load()
     logs.configure(config.log, config.secrets())
     logging.captureWarnings(capture=True)
+    for exposed in config.exposed():
+        log.warning(exposed)
     with _listening(config.serve) as listener, open_inventory(config) as store, telemetry.telling() as otel:
         service = Service(config, load, store)
         for observer in (logs.note, lambda event: otel.note(event, service.config.secrets()), *observers):

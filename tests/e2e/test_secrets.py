@@ -76,6 +76,7 @@ ECHOES: dict[str, Fault] = {
     "set_aside": set_aside,
     "name_in_header": name_in_header,
 }
+"""How a server repeats what it was sent."""
 
 ROUTES = {
     "direct": """
@@ -121,6 +122,10 @@ store: {folder}/inventory.duckdb
 http: {{requests_per_second: 1000, attempts: 1}}
 serve: {{token: "${{SERVE_none}}"}}
 log: {{level: debug, format: json}}
+rules:
+  - {{name: all-files, query: "select credential, file_id, filename from files", message: Look at them.}}
+  - {{name: failures, query: "select * from listings where error is not null", message: Mend them.}}
+  - {{name: wrong, query: "select no_column from files", message: It is wrong.}}
 alerts: {{to: ["json://127.0.0.1:9/${{ALERTS_none}}"]}}
 credentials: {routes}
 """
@@ -294,8 +299,32 @@ def found(desk: Desk) -> dict[str, list[str]]:
     desk.run("query", "from listings join credentials on name = credential", "--format", "json")
     assert desk.run("changes", "--format", "csv").stdout.count("deleted") >= len(ROUTES)
     assert desk.run("export", desk.folder / "parquet").returncode == 0
+    read_in_every_way(desk)
     desk.run("demo", "--files", "2000", "--keep", desk.folder / "demo")
     return desk.found()
+
+
+def read_in_every_way(desk: Desk) -> None:
+    """Run every command that shows what is known, in every form."""
+    for kind in ("html", "md", "json"):
+        assert desk.run("report", "--format", kind, "--output", desk.folder / f"report.{kind}").returncode == 0
+    assert desk.run("report", "--format", "json").returncode == 0
+    assert desk.run("report", "--send").returncode == 1  # nobody takes it
+    assert desk.run("test-alerts").returncode == 1
+    assert desk.run("rules").returncode == 1
+    assert desk.run("rules", "--json").returncode == 1
+    assert desk.run("plan", "--rule", "all-files", "--output", desk.folder / "plan").returncode == 0
+    assert desk.run("plan", "--rule", "wrong", "--output", desk.folder / "plan").returncode == 2
+    for command in ("files", "diff", "changes", "query"):
+        sql = ["from rejected_records"] if command == "query" else []
+        for kind in ("table", "csv", "json", "ndjson", "parquet", "arrow"):
+            output = desk.folder / f"{command}.{kind}"
+            assert desk.run(command, *sql, "--format", kind, "--output", output).returncode == 0
+    assert desk.run("query", "select * from no_table").returncode == 2
+    assert desk.run("status", "--json").returncode == 1
+    assert desk.run("export", desk.folder / "by month", "--partitioned").returncode == 0
+    assert desk.run("discover").returncode in {0, 1, 2}
+    assert desk.run("approve", "direct-none").returncode != 0
 
 
 def test_the_search_finds_a_secret_however_it_is_spelled() -> None:

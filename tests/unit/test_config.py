@@ -884,3 +884,102 @@ def test_the_schema_accepts_what_the_code_accepts(
 ) -> None:
     assert list(schema.iter_errors(content)) == []
     assert load(content).credentials[0].name == "a"
+
+
+# Files that are made to do harm
+
+
+NINE = range(9)
+LAUGHS = {
+    "aliases": "a0: &a0 [x]\n" + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in NINE),
+    "merges": "a0: &a0 {x: 1}\n"
+    + "".join(f"a{n + 1}: &a{n + 1} {{<<: [{', '.join([f'*a{n}'] * 9)}]}}\n" for n in NINE),
+}
+
+
+@pytest.mark.parametrize("bomb", LAUGHS.values(), ids=LAUGHS)
+@pytest.mark.parametrize("read", [load_config, store_path])
+def test_aliases_that_multiply_are_refused(tmp_path: Path, bomb: str, read: Callable[[Path], Any]) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(bomb)
+    with pytest.raises(ConfigError, match=r"^[^\n]*: its aliases stand for more than 100,000 values; write out what"):
+        read(path)
+
+
+def test_aliases_that_somebody_means_are_written_out(tmp_path: Path) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text("""
+credentials:
+  - &one {name: a, type: openai, api_key: "${KEY}", labels: &labels {team: search}}
+  - {<<: *one, name: b}
+  - {name: c, type: groq, api_key: "${KEY}", labels: *labels}
+""")
+    config = load_config(path, env={"KEY": "sk-1"})
+    assert [(one.name, one.labels) for one in config.credentials] == [
+        (name, {"team": "search"}) for name in ("a", "b", "c")
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 900_000, "[" * 300 + "]" * 300, "{a: " * 300, "".join(f"{' ' * n}a:\n" for n in range(999))]
+)
+def test_deep_nesting_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"^[^\n]*: is nested deeper than a configuration can be$"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "large.yaml"])
+def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("large.yaml").write_text("a: b\n" * 300_000)
+    with pytest.raises(ConfigError, match=r"^[^\n]*: is larger than a configuration can be \(1 MB\)$"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "2026-99-99", "!!int x", "!!float x", "2026-01-01T00:00:00+99:99"])
+def test_a_number_or_a_date_that_is_none_is_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(f"store: {value}")
+    with pytest.raises(ConfigError, match=r"^[^\n]*: not valid YAML: a number, a date or a tag in it cannot be read$"):
+        load_config(path)
+
+
+def with_secret(folder: Path, written: str) -> Path:
+    path = folder / "inventory.yaml"
+    path.write_text(f"credentials:\n  - {{name: a, type: openai, api_key: 'file:{folder}/secret'{written}}}\n")
+    path.chmod(0o600)
+    return path
+
+
+def test_a_secret_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "secret").symlink_to("/dev/zero")
+    with pytest.raises(
+        ConfigError, match=r"api_key \(of a\): the file .*/secret is larger than a secret can be \(100 kB\)$"
+    ):
+        load_config(with_secret(tmp_path, ""))
+
+
+def test_a_secret_behind_links_is_read(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data/secret").write_text("sk-behind-links\n")
+    (tmp_path / "..data/secret").chmod(0o600)
+    (tmp_path / "secret").symlink_to("..data/secret")
+    config = load_config(with_secret(tmp_path, ""))
+    assert config.secrets() == {"sk-behind-links"}
+    assert list(config.exposed()) == []
+
+
+def test_secrets_that_everybody_may_read_are_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("sk-of-everybody")
+    (tmp_path / "secret").chmod(0o604)
+    path = with_secret(tmp_path, ", labels: {note: sk-abcdefghijklmnop}")
+    told = "and everybody on this machine may read it; run: chmod o-r"
+    secret = f"{tmp_path}/secret holds a secret, {told} {tmp_path}/secret"
+    assert list(load_config(path).exposed()) == [secret]
+    path.chmod(0o644)
+    assert list(load_config(path).exposed()) == [f"{path} holds what looks like a key, {told} {path}", secret]
+    with_secret(tmp_path, "").chmod(0o644)
+    (tmp_path / "secret").chmod(0o600)
+    assert list(load_config(path).exposed()) == []
