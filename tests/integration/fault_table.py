@@ -212,9 +212,8 @@ def _measured(stage: Stage, fault: str, tries: Iterable[_Try]) -> Line:
         if one.verdict != STORE[fault] or rows != stage.expected:
             wrong.append(f"{one.verdict} at {one.config.store.parent.name}")
     files = len([row for row in stage.expected if "status" in row])
-    return Line(
-        fault, f"{count} times", "later", STORE[fault], "6", time.monotonic() - started, false, f"{files}", wrong
-    )
+    seconds, said = time.monotonic() - started, STORE[fault]
+    return Line(fault, f"any; {count} tried", "later", said, "6", seconds, false, f"{files}", wrong, said)
 
 
 def _held_open(stage: Stage, folder: Path) -> _Try:
