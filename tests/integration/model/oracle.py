@@ -172,8 +172,13 @@ class Known:
     def _missing(self, shown: Shown, clock: datetime) -> tuple[int, int]:
         """Files that are gone before their time, and how many were known to be there."""
         lacking = self._lacking(shown)
-        expired = sum(_expired(self.files[key], clock) for key in lacking)
+        expired = sum(self._is_due(self.files[key], clock) for key in lacking)
         return len(lacking) - expired, sum(map(self.settings.wants, self.files.values())) - expired
+
+    def _is_due(self, row: Row, clock: datetime) -> bool:
+        """Whether a file is expected to be gone: its time has passed, and it was not listed a day after that."""
+        outlived = self.as_of is not None and _expired(row, self.as_of - timedelta(days=1))
+        return _expired(row, clock) and not outlived
 
     def _strange(self, shown: Shown, clock: datetime) -> bool:
         missing, known = self._missing(shown, clock)
