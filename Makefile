@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet
 READY := .venv/.ready
 
-.PHONY: help setup demo serve test check bench endure format lock schema clean
+.PHONY: help setup demo serve test check audit bench endure format lock schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -51,6 +51,11 @@ check: $(READY) ## lint, format, types, layers, shipped schema
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m etl.config | diff - config/inventory.schema.json
+
+audit: $(READY) ## ask PyPI whether what is locked has known vulnerabilities
+	@$(BIN)/python $(PIP) install 'pip-audit>=2.7' && $(BIN)/pip-audit --requirement requirements.lock --disable-pip --require-hashes --no-deps --progress-spinner off --timeout 15 > .audit 2>&1; status=$$?; cat .audit; \
+	if grep -q "Found .* known vulnerabilit" .audit || [ $$status -eq 0 ]; then rm -f .audit; exit $$status; fi; \
+	rm -f .audit; echo "skipped: PyPI's list of vulnerabilities cannot be reached from here"
 
 bench: $(READY) ## measure speed and memory, print and keep the figures
 	$(BIN)/python tests/benchmarks/bench.py
