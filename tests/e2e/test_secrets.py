@@ -366,7 +366,7 @@ def test_all_that_is_ever_sent_is_get_files_and_no_url_holds_a_secret(desk: Desk
     assert {request.method for request in requests} == {"GET"}
     discovered = {f"/v1/{what}" for what in ("integrations", "providers", "virtual-keys")}
     assert {request.path for request in requests} - discovered == {"/v1/files"}
-    assert {request.account for request in requests} == set(desk.simulator.accounts)
+    assert {request.account for request in requests if request.path == "/v1/files"} == set(desk.simulator.accounts)
     assert [request.params for request in requests if leaks(json.dumps(request.params).encode())] == []
 
 
