@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet
 READY := .venv/.ready
 
-.PHONY: help setup demo serve test check faults bench endure model crash format lock schema clean
+.PHONY: help setup demo serve test check audit faults bench endure model crash format lock schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -55,6 +55,14 @@ check: $(READY) ## lint, format, types, layers, shipped schema
 faults: $(READY) tests/gateway/node_modules/.ready ## run every fault in every dialect, print what came of it, beside what others do
 	$(BIN)/python tests/benchmarks/faults.py --beside tests/peers.json
 
+audit: $(READY) ## ask PyPI whether what is locked has known vulnerabilities
+	test -d .audit || { $(PYTHON) -m venv .audit && .audit/bin/python $(PIP) install pip-audit; }
+	@.audit/bin/pip-audit --requirement requirements.lock --disable-pip --require-hashes --no-deps --progress-spinner off > .audit/told 2>&1; \
+	status=$$?; \
+	if ! grep -q "^Found" .audit/told && grep -Eq "could not be audited|ServiceError|ConnectionError" .audit/told; \
+	then echo "skipped: from here PyPI does not tell of the vulnerabilities of $$(grep -c 'could not be audited' .audit/told) packages"; \
+	else cat .audit/told; exit $$status; fi
+
 bench: $(READY) ## measure speed and memory, print and keep the figures
 	$(BIN)/python tests/benchmarks/bench.py
 	$(BIN)/python tests/benchmarks/answers.py
@@ -91,5 +99,5 @@ schema: $(READY) ## write what is written from the code: JSON Schema, columns, g
 	$(BIN)/python tests/stores/make.py
 
 clean: ## remove all that make made
-	rm -rf .venv .duckdb-* .sdks .peers .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
+	rm -rf .venv .audit .duckdb-* .sdks .peers .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
 	find etl tests -name __pycache__ -type d -prune -exec rm -rf {} +

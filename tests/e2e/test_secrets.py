@@ -10,7 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 from urllib.parse import quote
 
 import duckdb
@@ -126,7 +129,7 @@ rules:
   - {{name: all-files, query: "select credential, file_id, filename from files", message: Look at them.}}
   - {{name: failures, query: "select * from listings where error is not null", message: Mend them.}}
   - {{name: wrong, query: "select no_column from files", message: It is wrong.}}
-alerts: {{to: ["json://127.0.0.1:9/${{ALERTS_none}}"]}}
+alerts: {{to: ["json://127.0.0.1:{channel}/${{ALERTS_none}}"]}}
 credentials: {routes}
 """
 
@@ -157,11 +160,12 @@ class Desk:
 
     simulator: Simulator
     folder: Path
+    channel: ThreadingHTTPServer
     printed: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         routes = "".join(ROUTES[route].format(fault=fault, url=self.simulator.url) for route, fault in CREDENTIALS)
-        self.config.write_text(CONFIG.format(folder=self.folder, routes=routes))
+        self.config.write_text(CONFIG.format(folder=self.folder, routes=routes, channel=self.channel.server_port))
 
     @property
     def config(self) -> Path:
@@ -201,7 +205,8 @@ class Desk:
 
     def found(self) -> dict[str, list[str]]:
         """Every secret that was printed or written, and where."""
-        contents = {name: text.encode() for name, text in self.printed.items()} | written(self.folder)
+        sent = {f"message {number} to the channel": text for number, text in enumerate(Channel.told)}
+        contents = {name: text.encode() for name, text in (self.printed | sent).items()} | written(self.folder)
         found: dict[str, list[str]] = {}
         for place, content in contents.items():
             for secret in leaks(content):
@@ -258,11 +263,27 @@ def token(route: str, fault: str) -> str:
     return SECRETS[f"{route.upper()}_{fault}"]
 
 
+class Channel(BaseHTTPRequestHandler):
+    """Takes what alerts and reports tell, and keeps it: its URL holds a secret, what it is told must not."""
+
+    told: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"])).decode()
+        Channel.told += [body, *(base64.b64decode(file["base64"]).decode() for file in json.loads(body)["attachments"])]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     accounts = {token(route, fault): Account(5) for route, fault in CREDENTIALS}
-    with Simulator(accounts, page_limit=2) as simulator:
-        yield Desk(simulator, tmp_path_factory.mktemp("desk"))
+    with Simulator(accounts, page_limit=2) as simulator, ThreadingHTTPServer(("127.0.0.1", 0), Channel) as channel:
+        Thread(target=channel.serve_forever, daemon=True).start()
+        yield Desk(simulator, tmp_path_factory.mktemp("desk"), channel)
+        channel.shutdown()
 
 
 SYNC_WITH_EVERY_LOGGER_AT_DEBUG = """
@@ -309,8 +330,8 @@ def read_in_every_way(desk: Desk) -> None:
     for kind in ("html", "md", "json"):
         assert desk.run("report", "--format", kind, "--output", desk.folder / f"report.{kind}").returncode == 0
     assert desk.run("report", "--format", "json").returncode == 0
-    assert desk.run("report", "--send").returncode == 1  # nobody takes it
-    assert desk.run("test-alerts").returncode == 1
+    assert desk.run("report", "--send").returncode == 0
+    assert desk.run("test-alerts").returncode == 0
     assert desk.run("rules").returncode == 1
     assert desk.run("rules", "--json").returncode == 1
     assert desk.run("plan", "--rule", "all-files", "--output", desk.folder / "plan").returncode == 0
@@ -321,9 +342,9 @@ def read_in_every_way(desk: Desk) -> None:
             output = desk.folder / f"{command}.{kind}"
             assert desk.run(command, *sql, "--format", kind, "--output", output).returncode == 0
     assert desk.run("query", "select * from no_table").returncode == 2
-    assert desk.run("status", "--json").returncode == 1
+    assert desk.run("status", "--json").returncode == 0  # a failure today makes nothing stale
     assert desk.run("export", desk.folder / "by month", "--partitioned").returncode == 0
-    assert desk.run("discover").returncode in {0, 1, 2}
+    assert desk.run("discover").returncode in {1, 2}
     assert desk.run("approve", "direct-none").returncode != 0
 
 
@@ -342,8 +363,10 @@ def test_no_secret_is_printed_logged_or_written(found: dict[str, list[str]], fau
 @pytest.mark.usefixtures("found")
 def test_all_that_is_ever_sent_is_get_files_and_no_url_holds_a_secret(desk: Desk) -> None:
     requests = desk.simulator.requests
-    assert {(request.method, request.path) for request in requests} == {("GET", "/v1/files")}
-    assert {request.account for request in requests} == set(desk.simulator.accounts)
+    assert {request.method for request in requests} == {"GET"}
+    discovered = {f"/v1/{what}" for what in ("integrations", "providers", "virtual-keys")}
+    assert {request.path for request in requests} - discovered == {"/v1/files"}
+    assert {request.account for request in requests if request.path == "/v1/files"} == set(desk.simulator.accounts)
     assert [request.params for request in requests if leaks(json.dumps(request.params).encode())] == []
 
 
