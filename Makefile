@@ -26,9 +26,9 @@ tests/gateway/node_modules/.ready: tests/gateway/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/gateway --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
 	else echo "npm is not installed: the tests through the real Portkey gateway will be skipped"; fi
 
-.%/.ready: tests/%.txt
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python $(PIP) install --no-deps --require-hashes -r $<
+.%/.ready: tests/%.txt | $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D) --no-deps --require-hashes -r $<
 	touch $@
 
 demo: $(READY) ## run the main job against the built-in simulator
@@ -75,7 +75,6 @@ format: $(READY) ## let ruff rewrite what it can
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade
 lock: $(READY) ## resolve the dependencies anew
-	$(BIN)/python $(PIP) install uv
 	$(LOCK) pyproject.toml --extra otel --group dev -o requirements.lock
 	$(LOCK) tests/recipes.in pyproject.toml -o tests/recipes.txt
 	$(LOCK) tests/recipes-airflow.in pyproject.toml -o tests/recipes-airflow.txt

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from etl.config import Config
     from etl.extract.discovery import Survey
@@ -52,13 +53,14 @@ def sync(
     for name in names:
         config.credential(name)
     stop = stop or Event()
+    outcomes = []
     with Http(config) as http:
         work = _Work(config, names, store, http)
         started = store.begin(work.config, trigger)
-        outcomes = []
-        for difference in work.differences(stop):
-            outcomes.append(store.apply(started, difference))
-            on_outcome(outcomes[-1])
+        with closing(work.differences(stop)) as differences:
+            for difference in differences:
+                outcomes.append(store.apply(started, difference))
+                on_outcome(outcomes[-1])
     run = store.finish(started, outcomes, interrupted=work.unfinished)
     if config.rules:
         from etl.report.rules import check  # noqa: PLC0415 - slow, and needed by those who have rules only
@@ -98,7 +100,7 @@ class _Work:
         """Whether something is still to be fetched."""
         return bool(self._pending or self._surveys)
 
-    def differences(self, stop: Event) -> Iterator[Difference]:
+    def differences(self, stop: Event) -> Generator[Difference, None, None]:
         """Fetch side by side, compare one by one; what lacks much is fetched once more before it is believed."""
         with ThreadPoolExecutor(self._plain.http.workers) as pool:
             try:

@@ -61,18 +61,27 @@ class Difference:
 
     listing: Listing
     credential: Credential
+    all_new: bool
+    """Whether no file of this credential was ever seen, so that all that is listed is new, and not compared."""
     touched: int
-    """Files that are new, differ, or are missing."""
+    """Files that are new, differ, or are missing; none is counted where all are new."""
     held: int
     """Files whose deletion waits for a person since an earlier listing."""
     missing: int
-    """Known files, within the listing's scope, that it lacks though their time had not passed."""
+    """Known files, within the listing's scope, that it lacks."""
     known: int
-    """Known files within its scope, but for those that it lacks since their time had passed."""
+    """Known files within its scope."""
+    expired: int
+    """Those of the missing whose time had passed: they are expected to be gone, and raise no doubt."""
     first: bool
     """Whether no listing of this credential was complete before."""
     scope: str | None
     """Which files the last listing that was judged could show, as JSON."""
+
+    @property
+    def unexpected(self) -> int:
+        """How many files are missing before their time."""
+        return self.missing - self.expired
 
     @property
     def rejected_before(self) -> bool:
@@ -101,7 +110,13 @@ class Difference:
     def strange(self) -> bool:
         """Whether none of the files known before is listed, but others are: most likely another account answers."""
         complete = self.listing.status is Verdict.COMPLETE
-        return complete and self.known >= STRANGE and self.missing == self.known and len(self.listing.files) > 0
+        replaced = self.missing == self.known and self.known - self.expired >= STRANGE
+        return complete and replaced and len(self.listing.files) > 0
+
+    @property
+    def baseline(self) -> bool:
+        """Whether what is new was there before we looked."""
+        return self.first or self.elsewhere or self.strange
 
     @property
     def doubtful(self) -> bool:
@@ -113,14 +128,14 @@ class Difference:
     @property
     def doubt(self) -> str | None:
         """Why the deletions must wait for a person, if they must."""
-        if self.missing and self.rejected_before:
+        if self.unexpected and self.rejected_before:
             return "files whose deletion was rejected are still missing"
-        if self.missing and self.scope_changed:
+        if self.unexpected and self.scope_changed:
             changed = "configuration" if self.elsewhere else "key"
             return (
                 f"the {changed} of this credential changed, and {self.missing} files may lie outside what it lists now"
             )
-        if self.missing and not len(self.listing.files):
+        if self.unexpected and not len(self.listing.files):
             return f"the list is empty where {self.known} files were"
         if self.strange:
             return f"none of the {self.known} files known before is listed, but others are: is this another account?"
@@ -129,7 +144,8 @@ class Difference:
         return None
 
     def _exceeds(self, percent: float) -> bool:
-        return self.missing > self.credential.brake.count and self.missing * 100 > percent * self.known
+        known = self.known - self.expired
+        return self.unexpected > self.credential.brake.count and self.unexpected * 100 > percent * known
 
 
 @dataclass(frozen=True)
@@ -262,18 +278,18 @@ class Store:
         A field that goes for every file stays as it was known; one that comes for every file is taken over
         without a change: both are news about the API, not about the files.
         """
-        fields = self._differ(credential, listing)
+        known = not self._row("nothing_known", credential=credential.name)["nothing_known"]
+        fields = self._differ(credential, listing, listing.files if known else listing.files.slice(0, 0))
         if gone := [field[1:] for field in fields if field.startswith("-")]:
             listing = self._completed(credential, listing, gone)
-            fields = self._differ(credential, listing)
+            fields = self._differ(credential, listing, listing.files)
         if fields:
             self._sql("came", came=[field[1:] for field in fields])
         counts = self._row("counts", credential=credential.name, purpose=credential.purpose)
-        return Difference(listing, credential, **counts)
+        return Difference(listing, credential, all_new=not known, **counts)
 
-    def _differ(self, credential: Credential, listing: Listing) -> list[str]:
+    def _differ(self, credential: Credential, listing: Listing, files: pa.Table) -> list[str]:
         """Find the difference; return the fields that came (+) or went (-) for every one of many files."""
-        files = listing.files
         with self._table("listed", files):
             self._sql(
                 "difference",
@@ -299,7 +315,7 @@ class Store:
             "run_id": started.run_id,
             "credential": listing.credential,
             "observed_at": max(listing.finished_at, started.started_at),
-            "first": difference.first or difference.elsewhere or difference.strange,
+            "first": difference.baseline,
             "complete": listing.status is Verdict.COMPLETE,
             "hold": difference.doubt is not None,
             "present": _present(listing),
@@ -309,7 +325,9 @@ class Store:
             if decide:
                 self._sql("decide", **decision)
             outcome = _outcome(difference, started, self._row("decided_counts"))
-            if decide:
+            if difference.all_new:
+                self._sql("first", change="baseline" if difference.baseline else "created", **decision)
+            elif decide:
                 self._sql("apply", **decision)
                 self._sql("delete", **decision)
             if listing.rejected:
@@ -569,6 +587,8 @@ def _bad(listing: Listing) -> pa.Table:
 
 def _outcome(difference: Difference, started: Started, counts: dict[str, int]) -> Outcome:
     listing = difference.listing
+    if difference.all_new:
+        counts["baseline" if difference.baseline else "created"] = len(listing.files)
     held = listing.status is Verdict.COMPLETE and counts["held"] > 0
     new = counts["baseline"] + counts["created"] + counts["restored"]
     return Outcome(

@@ -47,7 +47,7 @@ else:
 
 def adapter(credential: Credential) -> Provider:
     """Return the listing API that a credential speaks."""
-    provider = KINDS[credential.type]
+    provider = PROVIDERS.get(credential.type, WORKSPACE)
     return provider.behind(credential) or provider
 
 

@@ -49,19 +49,22 @@ HOSTED = "api.portkey.ai"
 UPSTREAMS = {provider.type: provider for provider in (ANTHROPIC, GROQ, MISTRAL, TOGETHER, XAI)}
 """Whose lists the open-source gateway gives only as those of an OpenAI at another host."""
 
+NAMES = {"google": "gemini", "mistral-ai": "mistral", "together-ai": "together", "x-ai": "xai"}
+"""What the gateway calls providers that have a name of their own here: a file is one, whichever way it is seen."""
+
 LOST = frozenset(
     {
         "anthropic",
         "deepseek",
-        "google",
+        "gemini",
         "groq",
         "kluster-ai",
-        "mistral-ai",
+        "mistral",
         "ollama",
         "openrouter",
-        "together-ai",
+        "together",
         "workers-ai",
-        "x-ai",
+        "xai",
     }
 )
 """Providers that the open-source gateway (1.15.2) asks for their bare base URL: what comes is no file list."""
@@ -155,7 +158,8 @@ class PortkeyCredential(Credential):
     def file_provider(self) -> str | None:
         """The provider where it is named; a slug does not tell it."""
         named = None if self.provider is None or self.provider.startswith("@") else self.provider
-        return self.upstream or self.vendor or named
+        holder = self.upstream or self.vendor or named
+        return NAMES.get(holder, holder) if holder else None
 
     @property
     def is_hosted(self) -> bool:
@@ -210,7 +214,8 @@ def headers(credential: PortkeyCredential) -> dict[str, str]:
 def pages(get: Get, credential: PortkeyCredential) -> Iterator[Page]:
     """Page as OpenAI is paged, and mind what the gateway makes of the providers whose lists it rewrites."""
     route = _Route(get, credential)
-    for page in openai.pages(route, credential):
+    for listed in openai.pages(route, credential):
+        page = listed._replace(provider=NAMES.get(str(listed.provider), listed.provider))
         if page.provider in LOST and not credential.is_hosted:
             _refuse_root(page)
         if page.provider in REWRITTEN:

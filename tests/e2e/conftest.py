@@ -5,12 +5,14 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from etl import cli
 from etl.simulator import Account, Simulator
 
 TOKEN = "the-token-of-the-service"
@@ -24,6 +26,22 @@ credentials:
   - {{name: one-again, type: openai, base_url: "{url}", api_key: "${{ONE}}", provider: acme}}
   - {{name: two, type: openai, base_url: "{url}", api_key: "${{TWO}}", provider: other}}
 """
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line; return its exit status, what it printed and what it complained."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status: Any = 0
+        try:
+            cli.main([str(argument) for argument in arguments])
+        except SystemExit as leave:
+            status = leave.code
+        captured = capsys.readouterr()
+        return int(status or 0), captured.out, captured.err
+
+    return run
 
 
 @contextmanager

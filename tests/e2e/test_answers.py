@@ -39,20 +39,6 @@ rules:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status: Any = 0
-        try:
-            cli.main([str(argument) for argument in arguments])
-        except SystemExit as leave:
-            status = leave.code
-        captured = capsys.readouterr()
-        return int(status or 0), captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def provider() -> Iterator[Simulator]:
     accounts = {"sk-one": Account(120, seed=1), "vk-two": Account(60, seed=2)}
     with Simulator(accounts, portkey_api_key="pk-portkey") as simulator:

@@ -28,22 +28,6 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line; return its exit status, what it printed and what it complained."""
-
-    def run(*arguments: object) -> Result:
-        status: Any = 0
-        try:
-            cli.main([str(argument) for argument in arguments])
-        except SystemExit as leave:
-            status = leave.code
-        captured = capsys.readouterr()
-        return int(status or 0), captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def provider() -> Iterator[Simulator]:
     """A provider of two accounts, 300 and 40 files, in pages of 100."""
     accounts = {"sk-big-account-key": Account(300, seed=1), "vk-small-account": Account(40, seed=2)}

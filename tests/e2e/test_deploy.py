@@ -34,6 +34,8 @@ serve: {{port: {port}, token: "${{SERVE_TOKEN}}"}}
 log: {{format: json}}
 credentials:
   - {{name: acme, type: openai, base_url: "{url}", api_key: "${{ACME_KEY}}"}}
+rules:
+  - {{name: big, severity: critical, message: Too big., query: from files where bytes > 1000}}
 """
 
 

@@ -194,7 +194,7 @@ def test_a_store_that_breaks_while_writing_says_why(
     written = Store._sql
 
     def breaks(store: Store, name: str, **params: object) -> None:
-        if name == "apply":
+        if name == "listing":
             store._connection.execute("select error('No space left on device')")
         written(store, name, **params)
 

@@ -13,7 +13,7 @@ import time_machine
 from etl.config import Config
 from etl.load.store import open_inventory
 from etl.report import ReportFormat
-from etl.report.inventory import open_published
+from etl.report.inventory import TABLES, open_published
 from etl.report.report import report, written
 from etl.simulator import FAULTS, Account, Simulator
 from etl.sync import sync
@@ -339,6 +339,17 @@ def test_as_of_an_earlier_time_tells_what_was_told_then(world: tuple[Config, Tru
     }
     assert told["history"]["steps"][-1]["files"] == sum(map(len, then.values()))
     assert {row["state"] for row in told["overview"]["credentials"]} == {"stale"}
+
+
+@pytest.mark.parametrize("name", [*TABLES, "file_history", "unique_files", "freshness", "quota_use"])
+def test_as_of_now_every_table_and_view_is_as_it_is(world: tuple[Config, Truth], name: str) -> None:
+    sql = f"select * from {name} order by all"
+    with time_machine.travel(NOW), open_published(world[0].store) as plain, open_published(world[0].store, NOW) as then:
+        now = plain.query(sql).read_all()
+        past = then.query(sql).read_all()
+    if name == "freshness":
+        now, past = (table.drop_columns(["stale"]) for table in (now, past))  # DuckDB has a clock of its own
+    assert past.to_pylist() == now.to_pylist()
 
 
 def test_the_difference_between_two_times(world: tuple[Config, Truth], truth: Truth) -> None:

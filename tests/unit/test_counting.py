@@ -38,22 +38,11 @@ def empty() -> Iterator[Inventory]:
         for migration in MIGRATIONS:
             connection.execute(migration)
         for name, own in labels.items():
-            credential = [
-                name,
-                "openai",
-                "openai",
-                "https://x",
-                json.dumps(own),
-                None,
-                name != "c",
-                3600,
-                None,
-                NOW,
-                NOW,
-                None,
-                None,
-            ]
-            connection.execute(f"insert into credentials values ({', '.join('?' * len(credential))})", credential)
+            connection.execute(
+                "insert into credentials (name, type, provider, base_url, labels, active, stale_after, last_attempt_at,"
+                " last_complete_at) values (?, 'openai', 'openai', 'https://x', ?, ?, 3600, ?, ?)",
+                [name, json.dumps(own), name != "c", NOW, NOW],
+            )
         yield Inventory(connection)
 
 
