@@ -230,6 +230,7 @@ def test_check_warns_of_a_route_whose_list_is_never_complete(run: Run, tmp_path:
     path = tmp_path / "inventory.yaml"
     path.write_text(json.dumps({"credentials": [config | {"headers": {"x-portkey-api-key": "file:key"}}]}))
     (tmp_path / "key").write_text("pk-portkey")
+    (tmp_path / "key").chmod(0o600)
     with contextlib.chdir(tmp_path):
         status, out, err = run("--config", path, "check")
     assert (status, err) == (0, "")
