@@ -13,7 +13,7 @@ from etl.config import Config
 from etl.errors import EndNotProven
 from etl.extract.fetch import fetch
 from etl.extract.http import Http
-from etl.providers import KINDS, PROVIDERS
+from etl.providers import PROVIDERS
 from etl.providers.base import Credential, Get, Page
 from etl.simulator import FAULTS, Account, Fault, Reply, Request, Simulator
 from etl.simulator.faults import bent, body, fields, instead, one_record, page_of, rate_limited
@@ -426,7 +426,7 @@ def broken(error: BaseException, after: int) -> Callable[[Get, Credential], Iter
 def test_an_error_nobody_thought_of_becomes_the_verdict(
     fetched: Fetch, monkeypatch: pytest.MonkeyPatch, error: Exception, after: int, status: Verdict
 ) -> None:
-    monkeypatch.setitem(KINDS, "openai", replace(PROVIDERS["openai"], pages=broken(error, after)))
+    monkeypatch.setitem(PROVIDERS, "openai", replace(PROVIDERS["openai"], pages=broken(error, after)))
     listing = fetched()
     assert (listing.status, listing.reason, listing.pages) == (status, "wrong_shape", after)
     assert (listing.error or "").startswith("the answer has a form that was not foreseen: " + type(error).__name__)
@@ -436,14 +436,14 @@ def test_an_error_nobody_thought_of_becomes_the_verdict(
 
 def test_a_provider_may_say_that_it_cannot_prove_the_end(fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     unproven = broken(EndNotProven("this provider tells no end"), 3)
-    monkeypatch.setitem(KINDS, "openai", replace(PROVIDERS["openai"], pages=unproven))
+    monkeypatch.setitem(PROVIDERS, "openai", replace(PROVIDERS["openai"], pages=unproven))
     listing = fetched()
     assert verdict(listing) == (Verdict.INCOMPLETE, "end_not_proven", 25, 3, 3)
     assert listing.error == "this provider tells no end"
 
 
 def test_being_interrupted_is_no_verdict(fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "openai", replace(PROVIDERS["openai"], pages=broken(KeyboardInterrupt(), 1)))
+    monkeypatch.setitem(PROVIDERS, "openai", replace(PROVIDERS["openai"], pages=broken(KeyboardInterrupt(), 1)))
     with pytest.raises(KeyboardInterrupt):
         fetched()
 
