@@ -10,6 +10,7 @@ STEPS = settings(
     stateful_step_count=40,
     deadline=None,
     database=None,
+    derandomize=True,  # the same histories each time; make model looks for others
     print_blob=True,
     phases=[Phase.generate],  # a failure prints what replays it; make model looks for the shortest history
     suppress_health_check=list(HealthCheck),
