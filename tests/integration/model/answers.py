@@ -56,8 +56,8 @@ def _no_end(pages: Pages, _nth: int) -> Shown:
     return Shown("incomplete", _all(pages))
 
 
-def _two_pages_for_ever(pages: Pages, _nth: int) -> Shown:
-    return Shown("incomplete", _all(pages[:2]))
+def _two_pages_for_ever(pages: Pages, nth: int) -> Shown:
+    return Shown("incomplete", _all(pages[:2])) if len(pages) > 2 else _whole(pages, nth)
 
 
 def _short(pages: Pages, _nth: int) -> Shown:

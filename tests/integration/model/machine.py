@@ -401,11 +401,11 @@ class Inventory(RuleBasedStateMachine):
         counts = known.take(shown, outcome.run_id, self.now, at)
         self.did.update(counts)
         self.did[f"{known.verdict} listings"] += 1
-        expected = {kind: counts[kind] for kind in (*KINDS, "unchanged", "held", "records", "rejected")}
+        expected: Row = {kind: counts[kind] for kind in (*KINDS, "unchanged", "held", "records", "rejected")}
+        expected["status"] = known.verdict
         told = asdict(outcome)
-        assert {name: told[name] for name in expected} | {"status": told["status"]} == expected | {
-            "status": known.verdict
-        }
+        found = {name: told[name] for name in expected}
+        assert found == expected, f"{answer}: {found} is not {expected}; {outcome}"
 
     def _pages(self, name: str) -> list[list[Row]]:
         settings = self.settings[name]
