@@ -20,7 +20,7 @@ $(READY): requirements.lock pyproject.toml
 
 # What only the tests need: the real gateway; the DuckDB versions that readers and hosts have; the clients and the tools
 # of others, each group in an environment of its own.
-OTHERS := $(patsubst %,.%/.ready,duckdb-1.4 duckdb-1.5 sdks peers recipes recipes-airflow recipes-superset)
+OTHERS := $(patsubst %,.%/.ready,duckdb-1.4 duckdb-1.5 lake sdks peers recipes recipes-airflow recipes-superset)
 
 tests/gateway/node_modules/.ready: tests/gateway/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/gateway --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
@@ -87,6 +87,7 @@ format: $(READY) ## let ruff rewrite what it can
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade
 lock: $(READY) ## resolve the dependencies anew
 	$(LOCK) pyproject.toml --extra otel --group dev -o requirements.lock
+	$(LOCK) tests/lake.in -o tests/lake.txt
 	$(LOCK) tests/peers.in -o tests/peers.txt
 	$(LOCK) tests/recipes.in pyproject.toml -o tests/recipes.txt
 	$(LOCK) tests/recipes-airflow.in pyproject.toml -o tests/recipes-airflow.txt
@@ -99,5 +100,5 @@ schema: $(READY) ## write what is written from the code: JSON Schema, columns, g
 	$(BIN)/python tests/stores/make.py
 
 clean: ## remove all that make made
-	rm -rf .venv .audit .duckdb-* .sdks .peers .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
+	rm -rf .venv .audit .duckdb-* .lake .sdks .peers .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
 	find etl tests -name __pycache__ -type d -prune -exec rm -rf {} +

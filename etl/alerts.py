@@ -11,6 +11,7 @@ Each channel is told on its own: what one did not take is tried there again, and
 from __future__ import annotations
 
 import logging
+import os
 import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ import msgspec
 
 from etl.errors import ConfigError, FileInventoryError, StoreError, redact
 from etl.report import ReportFormat
-from etl.report.inventory import open_published
+from etl.report.inventory import edition, open_published
 from etl.report.report import report, written
 from etl.report.rules import check
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from etl.config import Config
     from etl.load.store import RuleResult
+    from etl.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +130,7 @@ class Message:
 # What holds
 
 
-def conditions(path: Path, config: Config, broken: Iterable[RuleResult]) -> list[Condition]:
+def conditions(path: Place, config: Config, broken: Iterable[RuleResult]) -> list[Condition]:
     """Read what needs a person from the published database, the most important first.
 
     Raises:
@@ -451,11 +453,11 @@ class Alerts:
         self._channels: dict[str, Channel] = {}
         self._holding: list[Condition] | None = None
         self._broken: list[RuleResult] = []
-        self._seen = _published_at(config().store)
+        self._seen = edition(config().store)
         self._look_at = monotonic() + LOOK
         self._check_at = 0.0
         self._trouble: str | None = None
-        self._state = config().store.with_suffix(".alerts.json")
+        self._state = _beside(config().store)
         self._told = _load(self._state)
         self._stop = Event()
         self._thread = Thread(target=self._run, name="alerts", daemon=True)
@@ -505,7 +507,7 @@ class Alerts:
         self._channels, self._taken, self._check_at = fresh, config, 0.0
 
     def _look(self, config: Config) -> None:
-        seen = _published_at(config.store)
+        seen = edition(config.store)
         if seen == self._seen and monotonic() < self._look_at:
             return
         if seen != self._seen or monotonic() >= self._check_at:
@@ -535,12 +537,11 @@ class Alerts:
             _save(self._state, self._told)
 
 
-def _published_at(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
+def _beside(place: Place) -> Path:
+    """Return where it is kept what was told: beside a database; beside a lake, where this host keeps its state."""
+    if isinstance(place, Path):
+        return place.with_suffix(".alerts.json")
+    return Path(os.environ.get("STATE_DIRECTORY", "data")) / "inventory.alerts.json"
 
 
 _STATE = msgspec.json.Decoder(dict[str, dict[str, Told]])

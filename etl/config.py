@@ -10,15 +10,26 @@ import sys
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
 
 from etl.errors import ConfigError, blot, looks_like_key, nearest
+from etl.places import Lake, Place, as_place
 from etl.providers import KINDS, AnyCredential, WorkspaceCredential
 from etl.providers.base import (
     QUOTAS,
@@ -133,8 +144,12 @@ def _allowed(credential: Credential) -> Quota:
 class Config(Settings):
     """Everything the operator decides."""
 
-    store: Path = Field(
-        Path("data/inventory.duckdb"), description="The published database; the writer's lies beside it."
+    store: Annotated[
+        Annotated[Path, Tag("path")] | Annotated[Lake, Tag("lake")],
+        Discriminator(lambda stored: "lake" if isinstance(stored, dict | Lake) else "path"),
+    ] = Field(
+        Path("data/inventory.duckdb"),
+        description="The published database, with the writer's beside it; or a DuckLake that many hosts share.",
     )
     schedule: Schedule | None = Field(None, description="When the service syncs.")
     jitter: Duration | None = Field(
@@ -210,7 +225,8 @@ class Config(Settings):
         """Every secret value in it, for redaction."""
         secrets = self._hidden.union(*(credential.secrets() for credential in self.credentials))
         own = (*self.alerts.to, *([self.serve.token] if self.serve.token else []))
-        return secrets | {secret.get_secret_value() for secret in own}
+        stored = self.store.secrets() if isinstance(self.store, Lake) else ()
+        return secrets | {secret.get_secret_value() for secret in own} | set(stored)
 
     def credential(self, name: str) -> Credential:
         """Return the credential of that name, or raise ConfigError with the nearest name.
@@ -283,8 +299,8 @@ def load_config(
     return config
 
 
-def store_path(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Path:
-    """Find the published database, for those who only read: no secret is needed, nothing else is checked.
+def store_path(path: str | Path | None = None, *, env: Mapping[str, str] | None = None) -> Place:
+    """Find the inventory, for those who only read: no secret but the store's is needed, nothing else is checked.
 
     Raises:
         ConfigError: The file, or what it says about the store, cannot be read.
@@ -295,12 +311,17 @@ def store_path(path: str | Path | None = None, *, env: Mapping[str, str] | None 
     stored = raw.get("store") if isinstance(raw, dict) else None
     if stored is None:
         return Path(Config.model_fields["store"].default)
-    if not isinstance(stored, str):
+    if not isinstance(stored, str | dict):
         raise ConfigError(f"{path}: store: is not a path; write one such as data/inventory.duckdb")
+    references = References(env)
+    stored = references.resolve(stored, ("store",))
+    if references.faults:
+        faults = (f"{path}: {_written(location, raw)}{fault}" for location, fault in references.faults.items())
+        raise ConfigError("\n".join(faults))
     try:
-        return Path(References(env).text(stored))
-    except ValueError as error:
-        raise ConfigError(f"{path}: store: {error}") from None
+        return as_place(stored)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _written_at(path: Path) -> tuple[int, ...] | None:
@@ -399,6 +420,8 @@ def _read(path: Path) -> Any:
 def _without_tag(location: Location) -> Location:
     """Drop the credential's type, which pydantic adds to the path."""
     tagged = location[:1] == ("credentials",) and len(location) > 2 and location[2] in KINDS  # noqa: PLR2004
+    if location[:2] in {("store", "lake"), ("store", "path")}:
+        return ("store", *location[2:])
     return (*location[:2], *location[3:]) if tagged else location
 
 
@@ -450,13 +473,16 @@ def _known_keys(location: Location) -> list[str]:
     for part in location:
         if part in KINDS:
             model = KINDS[str(part)].settings
+        elif part == "store":
+            model = Lake
         elif isinstance(part, str) and part != "credentials":
             model = _parts(model)[part]
     return list(model.model_fields)
 
 
 def _parts(model: type[BaseModel]) -> dict[str, Any]:
-    return {name: field.annotation for name, field in model.model_fields.items()}
+    """Return what each setting is; of one that may be left out, what it is where it is there."""
+    return {name: (*get_args(field.annotation), field.annotation)[0] for name, field in model.model_fields.items()}
 
 
 def json_schema() -> str:

@@ -18,6 +18,8 @@ Location = tuple[str | int, ...]
 """Where a value stands in the file: keys and places in lists."""
 
 WRITTEN_OUT = "is written out; put a reference here, ${NAME} of the environment or file:/path, and the secret there"
+CATALOG = ("store", "ducklake", "catalog")
+"""A URL that holds a password, or the path of a file, which is no secret."""
 _FILES = {"ca_bundle", "client_cert", "client_key"}
 """Settings of `http` that name files."""
 
@@ -62,10 +64,10 @@ class References:
         if "http" in location and location[-1] in _FILES:
             return self._path(value, location)
         secret = _is_secret(location)
-        if secret and not refers(value):
+        if secret and not refers(value) and not (location == CATALOG and "://" not in str(value)):
             raise ValueError(WRITTEN_OUT)
         hidden = secret or not {"headers", "config"}.isdisjoint(location)
-        if not isinstance(value, str) or (hidden and not self.secrets):
+        if not isinstance(value, str) or (hidden and not self.secrets and location[0] != "store"):
             return value
         text = self.text(value)
         if text != value and hidden:
@@ -118,8 +120,10 @@ def _inline_mapping(value: Any, location: Location) -> Any:
 def _is_secret(location: Location) -> bool:
     if location[:2] == ("alerts", "to"):
         return len(location) > 2  # noqa: PLR2004 - an entry of the list; its URLs hold keys
-    if location[:1] not in {("credentials",), ("serve",)} or "labels" in location:
+    if location[:1] not in {("credentials",), ("serve",), ("store",)} or "labels" in location:
         return False
+    if location == CATALOG:
+        return True
     names = [part for part in location[1:] if isinstance(part, str)]
     return bool(names) and bool(SECRETISH.search(names[-1]))
 

@@ -46,6 +46,7 @@ def sync(
 
     Raises:
         ConfigError: A name is not configured.
+        StoreBusy: Other processes list all of them.
         StoreError: The store cannot be written.
     """
     from etl.extract.http import Http  # noqa: PLC0415 - slow
@@ -54,8 +55,8 @@ def sync(
         config.credential(name)
     stop = stop or Event()
     outcomes = []
-    with Http(config) as http:
-        work = _Work(config, names, store, http)
+    with store.leased(_leases(config, names)) as ours, Http(config) as http:
+        work = _Work(config, _still(config, names, ours), store, http)
         started = store.begin(work.config, trigger)
         with closing(work.differences(stop)) as differences:
             for difference in differences:
@@ -68,6 +69,21 @@ def sync(
         store.judge(run, check(store.path, config, stop))
     store.publish()
     return run
+
+
+def _leases(config: Config, names: Sequence[str]) -> list[str]:
+    """Name what only one process may list at a time: credentials, and workspaces with all that is found in them."""
+    if not names:
+        return [credential.name for credential in config.credentials]
+    return list(dict.fromkeys(config.credential(name).found_in or name for name in names))
+
+
+def _still(config: Config, names: Sequence[str], ours: set[str]) -> Sequence[str]:
+    """Return the names to list, none for all, where only some are ours."""
+    if not names and len(ours) == len(config.credentials):
+        return ()
+    names = names or [credential.name for credential in config.credentials]
+    return [name for name in names if (config.credential(name).found_in or name) in ours]
 
 
 class _Work:

@@ -1,4 +1,4 @@
-"""The store: the one writer of the inventory.
+"""The store: what writes the inventory, wherever it is kept.
 
 A run begins, compares each listing with what is known, applies it in one transaction, and finishes.
 The SQL is in `sql/`; nothing here builds SQL from strings.
@@ -6,48 +6,36 @@ The SQL is in `sql/`; nothing here builds SQL from strings.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import os
-import re
 import secrets
-import shlex
-import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from etl.errors import ConfigError, NothingHeld, StoreBusy, StoreError, nearest
-from etl.load.keep import drop_older, keep, kept_at
-from etl.load.publish import publish
+from etl.load.home import home
+from etl.providers import WorkspaceCredential
 from etl.transform.words import Change, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from etl.config import Config
+    from etl.places import Place
     from etl.providers import Credential
     from etl.transform.listing import Listing
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
-
-_ATTACH = "attach '{path}' as store (storage_version 'v1.4.0', row_group_size 30720); use store"
-"""Written for readers from DuckDB 1.4 on; small row groups let both cores write, and reads skip more.
-
-The one SQL text with a value in it: DuckDB 1.5 takes no parameter here.
-"""
-
-
-COMMENTS = "comments"
-"""The script that says in the database what everything in it means."""
 
 
 @dataclass(frozen=True)
@@ -218,26 +206,29 @@ class RuleResult:
 
 
 class Store:
-    """The writer's database; a context manager that keeps every other writer out.
+    """What writes the inventory; a context manager that keeps other writers out, or off what this one lists.
 
     Args:
-        path: The published database. The writer works beside it, in `NAME.writer.duckdb`.
+        place: The published database, beside which the writer works in `NAME.writer.duckdb`; or a lake.
 
     Raises:
         StoreBusy: Another process writes to this store.
         StoreError: It cannot be opened.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.published = Path(path)
-        self.path = self.published.with_suffix(f".writer{self.published.suffix}")
+    def __init__(self, place: str | Place) -> None:
+        self._home = home(Path(place) if isinstance(place, str) else place)
+        self._keeper = self._home.keeper
+        self.path = self._home.path
+        """Where what is not published yet can be read."""
         self._open: duckdb.DuckDBPyConnection | None = None
 
     def __enter__(self) -> Self:
-        self._lock = _lock(self.path.with_suffix(".lock"))
+        self._keeper.open()
         try:
-            self._migrate()
-            self._sql("interrupted", now=self.now())
+            with self._keeper.turn():
+                self._migrate()
+            self._close_interrupted()
         except BaseException:
             self.__exit__()
             raise
@@ -245,11 +236,33 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self._close()
-        os.close(self._lock)
+        self._keeper.close()
 
     def announce(self, url: str) -> None:
         """Tell other writers that a service at this URL does their work for them."""
-        _note(self._lock, url)
+        self._keeper.announce(url)
+
+    def lead(self) -> bool:
+        """Tell whether this process keeps the schedule: of those that serve one lake, one does."""
+        return self._keeper.lead()
+
+    @contextmanager
+    def leased(self, names: Sequence[str]) -> Iterator[set[str]]:
+        """Take these credentials, until each is applied; give those that no other process lists.
+
+        Raises:
+            StoreBusy: Others list all of them.
+        """
+        ours = self._keeper.take(names)
+        try:
+            others = [self._keeper.who(name) for name in names if name not in ours]
+            if others and not ours:
+                raise StoreBusy("; ".join(others[:3]))
+            for told in others:
+                log.warning("%s; it is skipped", told)
+            yield ours
+        finally:
+            self._keeper.free(*names)
 
     def now(self) -> datetime:
         """Return the time, which never goes behind what the store holds, even if the clock was set back."""
@@ -266,15 +279,20 @@ class Store:
         started_at = self.now()
         run_id = f"{started_at:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(2)}"
         started = Started(run_id, trigger, started_at)
-        with self._table("configured", _configured(config)), self._transaction():
+        self._keeper.begin(run_id)
+
+        def note() -> None:
             self._sql("configured")
             self._sql("begin_run", **asdict(started))
+
+        with self._table("configured", _configured(config)):
+            self._whole(note)
         return started
 
     def configure(self, config: Config) -> None:
         """Note the credentials as configured, anew: more of them were found."""
-        with self._table("configured", _configured(config)), self._transaction():
-            self._sql("configured")
+        with self._table("configured", _configured(config)):
+            self._whole(lambda: self._sql("configured"))
 
     def compare(self, credential: Credential, listing: Listing) -> Difference:
         """Find what the listing would change; it stays at hand until the next call.
@@ -324,7 +342,8 @@ class Store:
             "hold": difference.doubt is not None,
             "present": _present(listing),
         }
-        with self._table("listed", listing.files), self._table("bad", _bad(listing)), self._transaction():
+
+        def apply() -> Outcome:
             decide = difference.touched or difference.held
             if decide:
                 self._sql("decide", **decision)
@@ -337,53 +356,73 @@ class Store:
             if listing.rejected:
                 self._sql("rejected", **decision)
             self._sql("listing", **asdict(outcome))
+            return outcome
+
+        with self._table("listed", listing.files), self._table("bad", _bad(listing)):
+            outcome = self._whole(apply)
+        if not isinstance(difference.credential, WorkspaceCredential):  # on whose lease those found in it are listed
+            self._keeper.free(listing.credential)
         return outcome
 
     def finish(self, started: Started, outcomes: Sequence[Outcome], *, interrupted: bool = False) -> Run:
         """Note the end of a run, and sum it up; others can open the database until more is written."""
         finished_at = max([self.now(), *(outcome.finished_at for outcome in outcomes)])
         run = _run(started, finished_at, outcomes, "interrupted" if interrupted else _status(outcomes))
-        self._sql("finish_run", **asdict(run) | {"totals": json.dumps(run.totals)})
+        self._whole(lambda: self._sql("finish_run", **asdict(run) | {"totals": json.dumps(run.totals)}))
         self._close()
         return run
 
     def judge(self, run: Run, results: Sequence[RuleResult]) -> None:
         """Note what the rules found at the end of a run."""
-        for result in results:
-            self._sql("rule_result", run_id=run.run_id, **asdict(result))
+
+        def note() -> None:
+            for result in results:
+                self._sql("rule_result", run_id=run.run_id, **asdict(result))
+
+        self._whole(note)
 
     def approve(self, name: str) -> int:
         """Carry out the held deletions of a credential; return how many."""
-        with self._transaction():
+
+        def decide() -> int:
             held = self._held(name)
             self._sql("approved", credential=name)
             self._sql("decided", credential=name)
             self._sql("delete", credential=name, run_id=held["run_id"], observed_at=self.now())
-        self.publish()
-        return int(held["files"])
+            return int(held["files"])
+
+        return self._decided(name, decide)
 
     def reject(self, name: str) -> int:
         """Keep the files whose deletions are held; return how many. A listing that lacks them is held again."""
-        with self._transaction():
+
+        def decide() -> int:
             held = self._held(name)
             self._sql("decided", credential=name)
             self._sql("rejected_before", credential=name)
+            return int(held["files"])
+
+        return self._decided(name, decide)
+
+    def _decided(self, name: str, decide: Callable[[], int]) -> int:
+        with self.leased([name]):
+            files = self._whole(decide)
         self.publish()
-        return int(held["files"])
+        return files
 
     def shift(self, seconds: float) -> None:
         """Move all that is known into the past: a demonstration's history."""
-        with self._transaction():
-            self._sql("shift", seconds=seconds)
+        self._whole(lambda: self._sql("shift", seconds=seconds))
 
     def publish(self) -> None:
         """Give readers what the store holds now."""
-        self._sql("checkpoint")
+        self._settle()
+        self._home.publish()
+
+    def _settle(self) -> None:
+        for script in self._home.closing:
+            self._sql(script)
         self._close()
-        try:
-            publish(self.path, self.published)
-        except OSError as error:
-            raise StoreError(f"{self.published}: the inventory cannot be published there: {error.strerror}") from None
 
     def _held(self, name: str) -> dict[str, Any]:
         held = self._row("held", credential=name)
@@ -393,6 +432,12 @@ class Store:
         if not held["files"]:
             raise NothingHeld(f"no deletions of {name} are held; see: file-inventory status")
         return held
+
+    def _close_interrupted(self) -> None:
+        """Note that the runs which nobody works on any more were interrupted."""
+        running = self._query("running")["run_id"].to_pylist()
+        if abandoned := self._keeper.abandoned(running):
+            self._whole(lambda: self._sql("interrupted", now=self.now(), run_ids=abandoned))
 
     def _migrate(self) -> None:
         known = _migrations()
@@ -406,31 +451,31 @@ class Store:
         if version == len(known):
             return
         if version:
-            self._keep(version)
-        with self._transaction():
+            self._settle()
+            kept = self._home.keep(version)
+
+        def upgrade() -> None:
             for number, name in enumerate(known[version:], start=version + 1):
                 self._sql(name)
                 self._sql("migrated", version=number)
-            self._sql(COMMENTS)
+            for script in self._home.scripts:
+                self._sql(script)
+
+        self._whole(upgrade)
         if version:
             self.publish()
-            drop_older(self.published, version)
+            self._home.drop_older(version)
             log.warning(
                 "the store was upgraded from schema %d to %d; as it was before, it is kept in %s",
                 version,
                 len(known),
-                kept_at(self.published, version),
+                kept,
             )
-
-    def _keep(self, version: int) -> None:
-        self._sql("checkpoint")
-        self._close()
-        keep(self.path, kept_at(self.published, version))
 
     @property
     def _connection(self) -> duckdb.DuckDBPyConnection:
         if self._open is None:
-            self._open = _connect(self.path, self.published)
+            self._open = self._home.connect()
         return self._open
 
     def _close(self) -> None:
@@ -438,18 +483,12 @@ class Store:
             self._open.close()
             self._open = None
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.begin()
+    def _whole(self, work: Callable[[], T]) -> T:
+        """Write all of it, or nothing, when it is this process's turn."""
         try:
-            yield
-            self._connection.commit()
-        except BaseException as error:
-            with suppress(duckdb.Error):  # a failed commit has rolled back already
-                self._connection.rollback()
-            if isinstance(error, duckdb.Error):
-                raise self._broken(error) from None
-            raise
+            return self._home.whole(self._connection, work)
+        except duckdb.Error as error:
+            raise self._broken(error) from None
 
     @contextmanager
     def _table(self, name: str, table: pa.Table) -> Iterator[None]:
@@ -481,88 +520,12 @@ class Store:
             raise self._broken(error) from None
 
     def _broken(self, error: duckdb.Error) -> StoreError:
-        return StoreError(f"{self.path} cannot be read or written: {_told(error, self.path, self.published)}")
+        return StoreError(self._home.told(error))
 
 
 def open_inventory(config: Config) -> Store:
     """Open the store that a configuration names, for writing; use it in a `with`."""
     return Store(config.store)
-
-
-def _connect(path: Path, published: Path) -> duckdb.DuckDBPyConnection:
-    try:
-        connection = duckdb.connect(config={"temp_directory": f"{path}.tmp"})
-        if not path.exists():
-            _create(connection, path)
-        connection.execute(_attach(path))
-    except (duckdb.Error, OSError) as error:
-        if holder := re.search(r"lock is held in (.+?) \(PID (\d+)\)", str(error)):
-            raise StoreBusy(f"{path} is open in {holder[1]} (process {holder[2]}); close it there first") from None
-        raise StoreError(f"{path} cannot be opened: {_told(error, path, published)}") from None
-    connection.execute("set timezone = 'UTC'; set enable_progress_bar = false")
-    return connection
-
-
-def _create(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Make an empty store in one step: half of one could never be opened."""
-    fresh = path.with_name(f".{path.name}.fresh")
-    fresh.unlink(missing_ok=True)
-    connection.execute(_attach(fresh))
-    connection.execute("use memory; detach store")
-    fresh.replace(path)
-
-
-def _attach(path: Path) -> str:
-    return _ATTACH.format(path=str(path).replace("'", "''"))
-
-
-_FULL = re.compile("No space left|File too large|quota exceeded")
-_DAMAGED = re.compile("not a valid DuckDB database|Could not read enough bytes|[Cc]orrupt")
-
-
-def _told(error: duckdb.Error | OSError, path: Path, published: Path) -> str:
-    """Say what went wrong with the store, and how it is mended where that is known."""
-    told = str(error).splitlines()[0]
-    if _FULL.search(told):
-        return f"{told}; make room there, and run again: nothing that was known is lost"
-    if not _DAMAGED.search(told):
-        return told
-    if not published.exists():
-        return f"{told}; move it away, and the next run begins anew"
-    last, store, log = (shlex.quote(str(place)) for place in (published, path, f"{path}.wal"))
-    back = f"rm -f {store} {log} && cp {last} {store} && chmod u+w {store}"
-    return f"{told}; go back to what was published last: {back}"
-
-
-def _lock(path: Path) -> int:
-    """Take the writers' lock and leave a note who holds it; the system frees it with the process."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StoreError(f"{path.parent}: the store cannot be kept there: {error.strerror}") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(handle, 500, 0).decode(errors="replace").strip() or "an unknown process"
-        os.close(handle)
-        service = _SERVING.search(holder)
-        raise StoreBusy(
-            f"another writer is at work on {path.parent}: {holder}; wait for it, or stop it",
-            service[1] if service else None,
-        ) from None
-    _note(handle)
-    return handle
-
-
-_SERVING = re.compile(r", serving (http\S+)$")
-
-
-def _note(handle: int, url: str | None = None) -> None:
-    serving = f", serving {url}" if url else ""
-    note = f"process {os.getpid()} ({Path(sys.argv[0]).name}) since {datetime.now(UTC):%FT%TZ}{serving}\n"
-    os.truncate(handle, 0)
-    os.pwrite(handle, note.encode(), 0)
 
 
 @cache

@@ -16,11 +16,16 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from etl.errors import ConfigError, QueryError, StoreError, nearest
+from etl.load.home import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
+
+    from etl.load.embedded import Copy
+    from etl.load.lake import Snapshot
+    from etl.places import Place
 
 TABLES = (
     "credentials",
@@ -35,25 +40,6 @@ TABLES = (
 )
 """What `export` writes."""
 
-_ATTACH = "attach '{path}' as inventory (read_only); use inventory"
-"""The one SQL text with a value in it: DuckDB takes no parameter here.
-
-Attached to a database of its own, since DuckDB gives the second who opens a file in one process the instance of the
-first: its settings, and its copy, though another one was published since.
-"""
-
-_SANDBOX = """
-set enable_progress_bar = false;
-set python_enable_replacements = false;
-set temp_directory = '';
-set enable_external_access = false;
-set disabled_filesystems = 'LocalFileSystem';
-set lock_configuration = true;
-"""
-"""Without external access DuckDB still reads and writes beside what is attached (its WAL) and in its temp directory:
-so nothing spills there, and no file at all is opened any more.
-"""
-
 
 @dataclass(frozen=True)
 class Inventory:
@@ -62,9 +48,15 @@ class Inventory:
     connection: duckdb.DuckDBPyConnection
     copy: tuple[int, int] | None = None
     """Which of the copies that are published one after another it is, where that is known."""
+    guard: Callable[[str], None] = lambda _: None
+    """Raises QueryError where SQL does more than look."""
 
     def query(self, sql: str, /, **params: Any) -> pa.RecordBatchReader:
         """Run SQL and stream its result; raise QueryError if DuckDB refuses it."""
+        self.guard(sql)
+        return self._query(sql, **params)
+
+    def _query(self, sql: str, /, **params: Any) -> pa.RecordBatchReader:
         try:
             relation = self.connection.sql(sql, params=params or None)
             if relation is None:
@@ -76,7 +68,7 @@ class Inventory:
     def ask(self, question: str, /, **params: Any) -> pa.RecordBatchReader:
         """Ask a standing question, the name of a file in `sql/`."""
         with self._known():
-            return self.query(_text(question), **params)
+            return self._query(_text(question), **params)
 
     def make(self, script: str, /, **params: Any) -> None:
         """Run a script of `sql/` that makes what later questions read."""
@@ -102,11 +94,11 @@ class Inventory:
 
 
 @contextmanager
-def open_published(path: str | Path, as_of: datetime | None = None, **limits: str | int) -> Iterator[Inventory]:
+def open_published(place: str | Place, as_of: datetime | None = None, **limits: str | int) -> Iterator[Inventory]:
     """Open the published database: no writing, no other files, no extensions, no settings.
 
     Args:
-        path: The published database. What is published later is seen by those who open it later.
+        place: The published database, or a lake. What is published later is seen by those who open it later.
         as_of: Show every table and view as it was then; `inventory.files` and so on are still those of now.
         limits: Settings of DuckDB for this reader, such as memory_limit and threads.
 
@@ -114,14 +106,30 @@ def open_published(path: str | Path, as_of: datetime | None = None, **limits: st
         StoreError: Nothing has been published there, or it cannot be opened.
         ConfigError: Nothing was known yet at that time.
     """
-    with _connect(Path(path), **limits) as connection:
-        inventory = Inventory(connection)
+    published = _shown(place)
+    with published.connect(**limits) as connection:
         connection.execute("set timezone = 'UTC'")
         if as_of is not None:
+            inventory = Inventory(connection)
             _expect_known(inventory, as_of)
             inventory.make("as_of", as_of=as_of)
-        connection.execute(_SANDBOX)
-        yield inventory
+        yield Inventory(connection, guard=published.seal(connection))
+
+
+def _shown(place: str | Place) -> Copy | Snapshot:
+    return shown(Path(place) if isinstance(place, str) else place)
+
+
+def published_at(place: Place) -> datetime:
+    """Tell when the inventory was published; StoreError where it was not."""
+    return shown(place).published_at()
+
+
+def edition(place: Place) -> tuple[int, int] | None:
+    """Tell one published inventory from another; None where there is none."""
+    with suppress(StoreError):
+        return shown(place).version()
+    return None
 
 
 def _expect_known(inventory: Inventory, moment: datetime) -> None:
@@ -137,8 +145,8 @@ class Published:
     Only for standing questions: a reader's settings are not locked.
     """
 
-    def __init__(self, path: Path, **limits: str | int) -> None:
-        self._path = path
+    def __init__(self, place: Place, **limits: str | int) -> None:
+        self._shown = shown(place)
         self._limits = limits
         self._lock = Lock()
         self._kept: tuple[tuple[int, int], duckdb.DuckDBPyConnection] | None = None
@@ -153,24 +161,12 @@ class Published:
 
     def _current(self) -> tuple[tuple[int, int], duckdb.DuckDBPyConnection]:
         with self._lock:
-            copy = _copy(self._path)
+            copy = self._shown.version()
             if self._kept is None or self._kept[0] != copy:
-                connection = _connect(self._path, **self._limits)
-                connection.execute("set python_enable_replacements = false; set enable_external_access = false")
+                connection = self._shown.connect(**self._limits)
+                self._shown.shut(connection)
                 self._kept = copy, connection  # the one before closes with its last reader
             return copy, self._kept[1].cursor()
-
-
-def _copy(path: Path) -> tuple[int, int]:
-    """Tell one published copy from another."""
-    try:
-        status = path.stat()
-    except OSError:
-        raise StoreError(_NOTHING.format(path=path)) from None
-    return status.st_ino, status.st_mtime_ns
-
-
-_NOTHING = "{path}: nothing is published there yet; run: file-inventory sync"
 
 
 _OLDER = "what is published was written by an older File Inventory; run: file-inventory sync"
@@ -179,11 +175,11 @@ MONTHS = {"files": "created_at", "file_changes": "observed_at", "listings": "sta
 """Tables that may be exported by credential and month, and the month of what."""
 
 
-def export(path: str | Path, folder: str | Path, kind: str, *, partitioned: bool = False) -> list[Path]:
+def export(place: str | Place, folder: str | Path, kind: str, *, partitioned: bool = False) -> list[Path]:
     """Write every table of the published database into a folder.
 
     Args:
-        path: The published database.
+        place: The published database, or a lake.
         folder: Made if need be; each table in it is replaced once it is written whole.
         kind: parquet or csv.
         partitioned: Write the tables that grow as `TABLE/credential=NAME/month=2026-11/*`, as Hive does; a month that
@@ -198,7 +194,7 @@ def export(path: str | Path, folder: str | Path, kind: str, *, partitioned: bool
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _connect(Path(path)) as connection:
+        with _shown(place).connect() as connection:
             connection.execute("set timezone = 'UTC'")
             return [_export(connection.table(name), name, folder, kind, partitioned=partitioned) for name in TABLES]
     except (OSError, duckdb.IOException) as error:
@@ -245,18 +241,6 @@ def moment(text: str, now: datetime | None = None) -> datetime:
 @cache
 def _text(name: str) -> str:
     return resources.files("etl.report").joinpath("sql", f"{name}.sql").read_text()
-
-
-def _connect(path: Path, **limits: str | int) -> duckdb.DuckDBPyConnection:
-    if not path.exists():
-        raise StoreError(_NOTHING.format(path=path))
-    connection = duckdb.connect(config={"temp_directory": f"{path}.tmp", **limits})
-    try:
-        connection.execute(_ATTACH.format(path=str(path).replace("'", "''")))
-    except duckdb.Error as error:
-        connection.close()
-        raise StoreError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from None
-    return connection
 
 
 def _without_advice(message: str) -> str:

@@ -16,9 +16,9 @@ from etl.report.inventory import open_published
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from etl.config import Config, Rule
+    from etl.places import Place
     from etl.report.inventory import Inventory
 
 EXAMPLES = 3
@@ -31,7 +31,7 @@ _GLANCE = 0.05
 """Seconds between two looks whether to end; an interrupt that meets DuckDB between two statements is lost."""
 
 
-def check(path: Path, config: Config, stop: Event | None = None) -> list[RuleResult]:
+def check(path: Place, config: Config, stop: Event | None = None) -> list[RuleResult]:
     """Check every rule on a database; what is wrong with one rule stops no other.
 
     Args:

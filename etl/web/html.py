@@ -8,6 +8,7 @@ from fastapi import Request
 from starlette.responses import HTMLResponse
 
 from etl.report.html import environment
+from etl.report.inventory import edition
 from etl.web.control import control
 
 NOTICES = {
@@ -35,10 +36,8 @@ def page(request: Request, template: str, code: int = 200, **values: Any) -> HTM
 
 def version(request: Request) -> str:
     """Name the copy of the inventory that is published now; empty where none is."""
-    try:
-        return str(control(request).config.store.stat().st_mtime_ns)
-    except OSError:
-        return ""
+    found = edition(control(request).config.store)
+    return "-".join(map(str, found)) if found else ""
 
 
 def error_page(request: Request, status: int, message: str) -> HTMLResponse:

@@ -24,8 +24,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from etl.errors import FileInventoryError
-from etl.load.store import Outcome, Run, Store
-from etl.report.inventory import open_published
+from etl.load.embedded import Embedded
+from etl.load.home import shown
+from etl.load.store import Outcome, Run
+from etl.report.inventory import open_published, published_at
 from etl.transform.words import Change, Verdict
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from etl.config import Config
+    from etl.places import Place
     from etl.web.control import Control
 
 Row = dict[str, Any]
@@ -183,22 +186,16 @@ class Standing(Collector):
         yield from (_gauge(name, meaning, known.totals.get(name)) for name, meaning in OF_TOTALS.items())
         yield from _of_rules(known.rules, {rule.name for rule in config.rules})
 
-    def _read(self, path: Path) -> Reading | None:
+    def _read(self, path: Place) -> Reading | None:
         with self._lock, suppress(OSError, FileInventoryError):
-            copy = _copy(path)
+            copy = shown(path).version()
             if self._reading is None or self._reading.copy != copy:
                 self._reading = _reading(path, copy)
             return self._reading
         return None
 
 
-def _copy(path: Path) -> tuple[int, int]:
-    """Tell published copies apart."""
-    found = path.stat()
-    return found.st_ino, found.st_mtime_ns
-
-
-def _reading(path: Path, copy: tuple[int, int]) -> Reading:
+def _reading(path: Place, copy: tuple[int, int]) -> Reading:
     with open_published(path, memory_limit="1GB", threads=2) as inventory:
         credentials = inventory.ask("metrics_credentials").read_all().to_pylist()
         inventory.make("shown_now")
@@ -267,15 +264,22 @@ def _of_service(control: Control) -> Iterator[Metric]:
     )
 
 
-def _of_store(path: Path) -> Iterator[Metric]:
-    files = {"published": path, "writer": Store(path).path}
+def _of_store(place: Place) -> Iterator[Metric]:
+    if isinstance(place, Path):
+        yield from _of_files(place)
+    published = None
+    with suppress(FileInventoryError):
+        published = published_at(place).timestamp()
+    yield _gauge("published_timestamp_seconds", "When the inventory was last published.", published)
+
+
+def _of_files(path: Path) -> Iterator[Metric]:
+    files = {"published": path, "writer": Embedded(path).path}
     found = {name: file.stat() for name, file in files.items() if file.exists()}
     sizes = (((name,), stat.st_size) for name, stat in found.items())
     yield _labelled("store_bytes", "Size of the database that is published, and of the writer's.", ["file"], sizes)
     free = shutil.disk_usage(path.parent).free if path.parent.exists() else None
     yield _gauge("store_free_bytes", "Room on the disk of the store; publishing needs as much as it is big.", free)
-    published = found["published"].st_mtime if "published" in found else None
-    yield _gauge("published_timestamp_seconds", "When the inventory was last published.", published)
 
 
 def _gauge(name: str, meaning: str, value: float | None) -> Metric:

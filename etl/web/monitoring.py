@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from etl.errors import FileInventoryError
-from etl.report.inventory import open_published
+from etl.report.inventory import edition, open_published
 from etl.web.control import Controlled, control
 from etl.web.errors import Refusal, documented
 from etl.web.metrics import Metrics
@@ -43,7 +43,7 @@ def readyz(service: Controlled) -> State:
     """Tell whether the inventory can be asked: something is published, and the service is not stopping."""
     if service.stopping.is_set():
         raise Refusal(503, "the service is stopping; ask again when it is back")
-    if not service.config.store.exists():
+    if edition(service.config.store) is None:
         raise Refusal(503, "nothing is published yet; the first run does it")
     try:
         with open_published(service.config.store, threads=1) as inventory:

@@ -9,8 +9,9 @@ from fastapi import Depends
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BeforeValidator, WithJsonSchema
 
-from etl.errors import ConfigError, StoreError
+from etl.errors import ConfigError
 from etl.report.inventory import moment
+from etl.report.inventory import published_at as when_published
 from etl.web.control import Control
 
 SECURITY = [
@@ -44,7 +45,4 @@ Moment = Annotated[
 
 def published_at(service: Control) -> datetime:
     """Tell when the inventory was published."""
-    try:
-        return datetime.fromtimestamp(service.config.store.stat().st_mtime, UTC)
-    except OSError as error:
-        raise StoreError(f"{service.config.store} cannot be read: {error.strerror}") from None
+    return when_published(service.config.store)

@@ -19,13 +19,14 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import pyarrow as pa
 
 from etl.errors import FileInventoryError, QueryError
+from etl.places import as_place, told_to_process
 from etl.report.inventory import open_published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from etl.config import Serve
+    from etl.places import Place
 
 AT_ONCE = 4
 """Queries that run side by side; the next ones wait."""
@@ -46,8 +47,8 @@ class TooManyQueries(QueryError):
 class Query:
     """A process that answers one query; `limited` makes it."""
 
-    def __init__(self, path: Path, serve: Serve) -> None:
-        self._limits = {"path": str(path), "memory": serve.query_memory, "seconds": serve.query_timeout}
+    def __init__(self, path: Place, serve: Serve) -> None:
+        self._limits = {"path": told_to_process(path), "memory": serve.query_memory, "seconds": serve.query_timeout}
         self._fate: str | None = None
         kept = {name: os.environ[name] for name in ("PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
         pipe = subprocess.PIPE
@@ -99,7 +100,7 @@ class Query:
 
 
 @contextmanager
-def limited(path: Path, serve: Serve) -> Iterator[Query]:
+def limited(path: Place, serve: Serve) -> Iterator[Query]:
     """Give a turn to run one query within the limits of `serve`.
 
     Raises:
@@ -138,7 +139,7 @@ def main() -> None:
 
 def _answer(asked: dict[str, Any]) -> None:
     limits = {"memory_limit": asked["memory"], "threads": 2, "temp_directory": ""}
-    with open_published(asked["path"], **limits) as inventory:
+    with open_published(as_place(asked["path"]), **limits) as inventory:
         result = inventory.query(asked["sql"], **asked["params"])
         with pa.ipc.new_stream(sys.stdout.buffer, result.schema) as sink:
             for batch in result:

@@ -191,7 +191,7 @@ def soak(days: int, files: int = 2_000, changes: int = 20) -> list[Reading]:
                     _turn(service, client, account, changes if turn % RUNS_PER_DAY == 0 else 0)
                 simulator.requests.clear()
                 if (turn + 1) % (days * RUNS_PER_DAY // 10) == 0:
-                    readings.append(_reading(turn // RUNS_PER_DAY + 1, store.path))
+                    readings.append(_reading(turn // RUNS_PER_DAY + 1, Path(str(store.path))))
     return readings
 
 

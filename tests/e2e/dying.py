@@ -24,7 +24,7 @@ from typing import Any
 import duckdb
 
 from etl.cli import main
-from etl.load import store as store_module
+from etl.load import embedded
 
 LONGEST = 60
 """Seconds that a process may take."""
@@ -58,8 +58,8 @@ class Connection:
 
 def watch(point: Callable[[str], None]) -> None:
     """Make a point of every statement, commit, close, copy, sync, removal and rename."""
-    connect = store_module._connect
-    store_module._connect = lambda *places: Connection(connect(*places), point)  # type: ignore[assignment]
+    connect = embedded._connect
+    embedded._connect = lambda *places: Connection(connect(*places), point)  # type: ignore[assignment]
 
     def before(owner: Any, name: str) -> None:
         real = getattr(owner, name)

@@ -235,7 +235,7 @@ def test_compose_gives_away_nothing_and_mounts_what_the_configuration_reads(tmp_
     assert set(service["secrets"]) == set(compose["secrets"]) == secrets(CONFIG)
     config = loaded(CONFIG, tmp_path)
     assert config.credentials[0].base_url == "http://gateway:8787/v1"
-    assert f"store:{config.store.parent}" in service["volumes"]
+    assert f"store:{Path(str(config.store)).parent}" in service["volumes"]
     grace = float(service["stop_grace_period"].removesuffix("s"))
     assert grace > 2 * config.serve.stop_grace
 
@@ -284,7 +284,7 @@ def test_kubernetes_runs_one_writer_with_the_configuration_that_is_shown(tmp_pat
     config = loaded(CONFIG, tmp_path)
     assert config.serve.port == container["ports"][0]["containerPort"]
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
-    assert set(mounts) == {str(config.store.parent), "/run/secrets", "/etc/file-inventory", "/tmp"}  # noqa: S108 - in a pod
+    assert set(mounts) == {str(Path(str(config.store)).parent), "/run/secrets", "/etc/file-inventory", "/tmp"}  # noqa: S108 - in a pod
     assert set(mounts.values()) == {volume["name"] for volume in pod["volumes"]}
     assert pod["terminationGracePeriodSeconds"] > 2 * config.serve.stop_grace
 

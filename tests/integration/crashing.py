@@ -25,7 +25,9 @@ from etl.simulator import Account, Simulator
 from etl.sync import sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from etl.places import Place
 
 FAILED = 5
 """Exit status of a run that told why it could not go on."""
@@ -71,9 +73,9 @@ FILES = "select credential, file_id, bytes, status from files order by all"
 LOG = "select credential, file_id, change, reason, bytes from file_changes order by all"
 
 
-def told(path: Path) -> list[dict[str, Any]]:
+def told(place: Place) -> list[dict[str, Any]]:
     """Return the files and the change log that are published."""
-    with open_published(path) as inventory:
+    with open_published(place) as inventory:
         return [row for sql in (FILES, LOG) for row in inventory.query(sql).read_all().to_pylist()]
 
 
@@ -175,20 +177,18 @@ def _count_steps(last: int | None) -> list[str]:
             os.kill(os.getpid(), signal.SIGKILL)
         steps.append(name)
 
-    sql, transaction = Store._sql, Store._transaction
+    sql, whole = Store._sql, Store._whole
     copyfile, fsync, replaced = shutil.copyfile, os.fsync, Path.replace
 
     def told_sql(store: Store, name: str, **params: Any) -> None:
         step(name)
         sql(store, name, **params)
 
-    @contextmanager
-    def told_transaction(store: Store) -> Iterator[None]:
+    def told_whole(store: Store, work: Callable[[], Any]) -> Any:
         step("begin")
-        with transaction(store):
-            yield
-            step("commit")
+        done = whole(store, lambda: [work(), step("commit")][0])  # type: ignore[func-returns-value]
         step("committed")
+        return done
 
     def told_copy(source: Path, target: Path) -> None:
         step("copy")
@@ -204,7 +204,7 @@ def _count_steps(last: int | None) -> list[str]:
         step("replaced")
         return Path(target)
 
-    told = {"_sql": told_sql, "_transaction": told_transaction}
+    told = {"_sql": told_sql, "_whole": told_whole}
     for name, method in told.items():
         setattr(Store, name, method)
     for place, name, function in (

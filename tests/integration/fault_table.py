@@ -210,7 +210,7 @@ def _measured(stage: Stage, fault: str, tries: Iterable[_Try]) -> Line:
         rows = told(one.config.store)
         false += len([row for row in rows if row.get("change") == "deleted" and row not in stage.expected])
         if one.verdict != STORE[fault] or rows != stage.expected:
-            wrong.append(f"{one.verdict} at {one.config.store.parent.name}")
+            wrong.append(f"{one.verdict} at {Path(str(one.config.store)).parent.name}")
     files = len([row for row in stage.expected if "status" in row])
     seconds, said = time.monotonic() - started, STORE[fault]
     return Line(fault, f"any; {count} tried", "later", said, "6", seconds, false, f"{files}", wrong, said)
@@ -218,7 +218,7 @@ def _measured(stage: Stage, fault: str, tries: Iterable[_Try]) -> Line:
 
 def _held_open(stage: Stage, folder: Path) -> _Try:
     config = stage.at(folder)
-    with subprocess.Popen([sys.executable, "-c", HOLD, config.store], stdin=-1, stdout=-1) as reader:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(config.store)], stdin=-1, stdout=-1) as reader:
         assert reader.stdout
         reader.stdout.readline()
         status, said = stage.crew.run(config)
@@ -249,7 +249,7 @@ def _killed(stage: Stage, folder: Path, moments: int) -> Iterator[_Try]:
 
 def _full(stage: Stage, folder: Path, share: float) -> _Try:
     config = stage.at(folder)
-    status, said = stage.crew.run(config, room=int(share * config.store.stat().st_size))
+    status, said = stage.crew.run(config, room=int(share * Path(str(config.store)).stat().st_size))
     clear = status == FAILED and "cannot be" in said
     return _Try(config, TOLD if clear and stage.is_made_good(config) else said)
 

@@ -191,12 +191,12 @@ def test_somebody_who_writes_to_the_published_copy_spoils_no_later_one(lab: Lab,
     account = simulator.accounts[TOKEN] = Account(3, seed=1)
     config = lab.config(direct(simulator))
     lab.listing(config)
-    config.store.chmod(0o644)
+    lab.path.chmod(0o644)
     with duckdb.connect(str(config.store)) as connection:
         connection.execute("set checkpoint_threshold = '1GB'")
         connection.execute("pragma disable_checkpoint_on_shutdown")
         connection.execute("create table mine as select 1 as a")
-    assert config.store.with_name(f"{config.store.name}.wal").exists()
+    assert lab.path.with_name(f"{lab.path.name}.wal").exists()
     account.add(1)
     lab.listing(config)
     assert len(lab.published().files) == 4

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from etl.load import store
+from etl.load.embedded import Embedded
 
 FOLDER = Path(__file__).parent
 SMALLEST_BLOCK = 16384
@@ -28,7 +29,7 @@ def make(path: Path, version: int) -> None:
             connection.execute("insert into schema_versions values (?, '2026-11-01 00:00:00+00')", [number])
             connection.execute((FOLDER / f"v{number}.sql").read_text())
         connection.commit()
-        for comment in connection.extract_statements(store._text(store.COMMENTS)):
+        for comment in connection.extract_statements("".join(map(store._text, Embedded.scripts))):
             with suppress(duckdb.CatalogException, duckdb.BinderException):  # of what a later version added
                 connection.execute(comment)
 

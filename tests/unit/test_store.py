@@ -13,8 +13,10 @@ import pytest
 from etl.config import Config
 from etl.errors import StoreBusy, StoreError
 from etl.load import store as store_module
+from etl.load.embedded import Embedded
 from etl.load.publish import publish
 from etl.load.store import Store, open_inventory
+from etl.places import Place
 from etl.transform.listing import Listing
 from etl.transform.record import SCHEMA
 from etl.transform.words import Verdict
@@ -45,7 +47,7 @@ def run(conf: Config, found: Listing) -> store_module.Outcome:
     return outcome
 
 
-def rows(path: Path, sql: str) -> list[tuple[object, ...]]:
+def rows(path: Place, sql: str) -> list[tuple[object, ...]]:
     """Ask the published database."""
     with duckdb.connect(str(path), read_only=True) as connection:
         return connection.execute(sql).fetchall()
@@ -76,7 +78,7 @@ def test_a_fresh_store_publishes_every_table_and_view(tmp_path: Path) -> None:
         "schema_versions",
         "unique_files",
     ]
-    assert sorted(path.name for path in conf.store.parent.iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == [
         "inventory.duckdb",
         "inventory.writer.duckdb",
         "inventory.writer.lock",
@@ -125,7 +127,7 @@ def test_a_store_of_the_first_version_is_taken_up_with_what_its_log_adds_up_to(
     """
     with monkeypatch.context() as patch:
         patch.setattr(store_module, "_migrations", lambda: ["migrations/0001_inventory"])
-        patch.setattr(store_module, "COMMENTS", "schema_version")
+        patch.setattr(Embedded, "scripts", ())
         with Store(conf.store) as store:
             store._connection.execute(log)
     with Store(conf.store) as store:
@@ -178,7 +180,7 @@ def test_a_damaged_store_is_refused_with_one_sentence_and_left_as_it_is(tmp_path
 def test_a_damaged_store_says_how_to_go_back_to_what_was_published_last(tmp_path: Path) -> None:
     conf = config(tmp_path / "it's the inventory.duckdb")
     run(conf, listing({"file_id": "f1"}))
-    Store(conf.store).path.write_bytes(b"")
+    Path(str(Store(conf.store).path)).write_bytes(b"")
     with pytest.raises(StoreError, match="go back to what was published last: ") as told:
         Store(conf.store).__enter__()
     _, _, command = str(told.value).partition("published last: ")

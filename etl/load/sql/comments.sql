@@ -1,4 +1,4 @@
--- What every table, view and column means, for those who look at the database itself.
+-- What every table, view and column means, for those who look at the database itself; see also comments_of_views.sql.
 comment on table credentials is 'A credential as last configured: one way into one provider account.';
 comment on column credentials.name is 'Unique; the credential of every other table.';
 comment on column credentials.type is 'The listing API that is spoken: portkey, openai, ...';
@@ -121,61 +121,9 @@ comment on column schema_versions.version is 'From 1. Columns and views are adde
 comment on column schema_versions.applied_at is 'When the store took it up.';
 
 comment on view file_history is 'Every version of every file, with the time it was valid; deletions end a version.';
-comment on column file_history.credential is 'As in file_changes.';
-comment on column file_history.file_id is 'As in file_changes.';
-comment on column file_history.change is 'What began this version.';
-comment on column file_history.reason is 'As in file_changes; NULL here.';
-comment on column file_history.changed_fields is 'As in file_changes.';
-comment on column file_history.provider is 'As in files.';
-comment on column file_history.filename is 'As in files.';
-comment on column file_history.bytes is 'As in files.';
-comment on column file_history.purpose is 'As in files.';
-comment on column file_history.status is 'As in files.';
-comment on column file_history.status_details is 'As in files.';
-comment on column file_history.mime_type is 'As in files.';
-comment on column file_history.created_at is 'As in files.';
-comment on column file_history.expires_at is 'As in files.';
-comment on column file_history.extra is 'As in files.';
-comment on column file_history.change_id is 'The change that began this version.';
-comment on column file_history.run_id is 'The run that saw it begin.';
-comment on column file_history.valid_from is 'When we saw it begin.';
-comment on column file_history.valid_to is 'When we saw the next version, or that the file was gone; NULL: it is valid now.';
 
 comment on view unique_files is 'A file that is there now, once though several credentials of one account see it.';
-comment on column unique_files.file_id is 'The provider''s id; unique within a provider.';
-comment on column unique_files.provider is 'As in files.';
-comment on column unique_files.filename is 'As in files.';
-comment on column unique_files.bytes is 'As in files.';
-comment on column unique_files.purpose is 'As in files.';
-comment on column unique_files.status is 'As in files.';
-comment on column unique_files.status_details is 'As in files.';
-comment on column unique_files.mime_type is 'As in files.';
-comment on column unique_files.created_at is 'As in files.';
-comment on column unique_files.expires_at is 'As in files.';
-comment on column unique_files.extra is 'As in files.';
-comment on column unique_files.credentials is 'Every credential that sees it; the record is of the one last listed completely.';
-comment on column unique_files.first_seen_at is 'When any of them first saw it.';
-comment on column unique_files.changed_at is 'When any of them last saw it change.';
 
 comment on view freshness is 'How far each credential can be believed.';
-comment on column freshness.credential is 'The credential.';
-comment on column freshness.as_of is 'When it was last listed completely: its files are known as of then.';
-comment on column freshness.verdict is 'The verdict on its last listing.';
-comment on column freshness.reason is 'Why that is not complete, in a word or two.';
-comment on column freshness.error is 'What went wrong, in a sentence.';
-comment on column freshness.last_attempt_at is 'When it was last listed.';
-comment on column freshness.stale is 'Whether as_of is older than stale_after, or never was.';
-comment on column freshness.active is 'Whether it is configured now.';
 
 comment on view quota_use is 'How full the account of each active credential is whose limits are known.';
-comment on column quota_use.credential is 'The credential.';
-comment on column quota_use.provider is 'Who holds the files.';
-comment on column quota_use.files is 'Files that it sees.';
-comment on column quota_use.quota_files is 'Most files that the account may hold; NULL: no limit is known.';
-comment on column quota_use.bytes is 'Bytes that they take, of those whose size is known.';
-comment on column quota_use.quota_bytes is 'Most bytes that the account may hold; NULL: no limit is known.';
-comment on column quota_use.unknown_sizes is 'Files whose size is not told.';
-comment on column quota_use.used is 'The larger share of the two limits: 1 where the account is full.';
-
-comment on macro table files_as_of is 'files_as_of(time): the files as they were known at that time, with the columns of files.';
-comment on macro has_expired is 'has_expired(provider, created_at, expires_at, time): whether a file was past its time then, as it or its provider tells.';

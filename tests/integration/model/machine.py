@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from etl.config import Config
-from etl.load import store as store_module
+from etl.load import embedded
 from etl.load.store import Outcome, Run, Store, open_inventory
 from etl.report.inventory import open_published
 from etl.simulator import Account, Simulator
@@ -74,7 +74,7 @@ def _fresh_store() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         with Store(Path(folder) / "inventory.duckdb") as store:
             store._sql("checkpoint")
-        return store.path.read_bytes()
+        return Path(str(store.path)).read_bytes()
 
 
 @cache
@@ -99,7 +99,7 @@ def _config(path: Path, hosts: tuple[str, ...], configured: tuple[tuple[str, Set
 @contextmanager
 def _without_waiting_for_disks() -> Iterator[None]:
     """Let the store use one thread, and no copy wait for its disk: both only take time here."""
-    connect = store_module._connect
+    connect = embedded._connect
 
     def lightly(*places: Path) -> duckdb.DuckDBPyConnection:
         connection = connect(*places)
@@ -107,7 +107,7 @@ def _without_waiting_for_disks() -> Iterator[None]:
         return connection
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "_connect", lightly)
+        patch.setattr(embedded, "_connect", lightly)
         patch.setattr("os.fsync", lambda _: None)
         yield
 
@@ -150,13 +150,13 @@ def _count(patch: pytest.MonkeyPatch, step: Any, done: list[str]) -> None:
     written, closed, replaced = Store._sql, Store._close, Path.replace
 
     def _sql(store: Store, name: str, **params: object) -> None:
-        step(store.path.parent)
+        step(Path(str(store.path)).parent)
         written(store, name, **params)
 
     def _close(store: Store) -> None:
         closed(store)
         if store._open is None and done[-1:] == ["finish"]:
-            step(store.path.parent)
+            step(Path(str(store.path)).parent)
 
     def _replace(path: Path, target: Path) -> Path:
         step(path.parent)
