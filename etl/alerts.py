@@ -445,10 +445,12 @@ class Alerts:
 
     Args:
         config: Returns the configuration in force.
+        leads: Tells whether it is this process that tells.
     """
 
-    def __init__(self, config: Callable[[], Config]) -> None:
+    def __init__(self, config: Callable[[], Config], leads: Callable[[], bool] = lambda: True) -> None:
         self._config = config
+        self._leads = leads
         self._taken: Config | None = None
         self._channels: dict[str, Channel] = {}
         self._holding: list[Condition] | None = None
@@ -488,7 +490,7 @@ class Alerts:
     def _tick(self, config: Config) -> None:
         if config is not self._taken:
             self._take(config)
-        if not self._channels:
+        if not self._channels or not self._leads():
             return
         with suppress(StoreError):  # what cannot be read now is read next time; the service tells of it
             self._look(config)

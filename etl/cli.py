@@ -288,6 +288,16 @@ def _decided(config: Path, decision: Literal["approve", "reject"], name: str) ->
 
 
 @app.command()
+def upkeep(context: typer.Context) -> None:
+    """Keep a lake small and quick: merge small files, remove what no reader needs; a leading service does it itself."""
+    from etl.config import store_path
+    from etl.load.store import Store
+
+    with Store(store_path(context.obj)) as store:
+        store.keep_up()
+
+
+@app.command()
 def report(
     context: typer.Context,
     since: Annotated[str, typer.Option(help="How long ago the period begins (24h, 7d), or a date or time.")] = "7d",

@@ -475,6 +475,8 @@ def _known_keys(location: Location) -> list[str]:
             model = KINDS[str(part)].settings
         elif part == "store":
             model = Lake
+        elif location[:2] == ("store", part):  # its tag
+            continue
         elif isinstance(part, str) and part != "credentials":
             model = _parts(model)[part]
     return list(model.model_fields)

@@ -71,6 +71,8 @@ class Service:
     def __init__(self, config: Config, load: Callable[[], Config], store: Store) -> None:
         self.config = config
         self.running: str | None = None
+        self.leads = False
+        """Whether it keeps the schedule and tells people; of those that serve one lake, one does."""
         self.stopping = Event()
         self._load = load
         self._store = store
@@ -89,6 +91,7 @@ class Service:
         self._scheduler.add_listener(self._tell_skipped, EVENT_JOB_MAX_INSTANCES)
 
     def __enter__(self) -> Self:
+        self.leads = self._store.lead()
         self._scheduler.start()
         self._plan()
         self._watcher.start()
@@ -156,6 +159,9 @@ class Service:
     def _run(self, names: Sequence[str], trigger: str) -> Run:
         run = sync(self.config, self._store, names, trigger=trigger, on_outcome=self._tell, stop=self._abandon)
         self._tell(run)
+        if self.leads and self._store.upkeep_due:
+            with _logged("the upkeep of the store failed"):
+                self._store.keep_up()
         return run
 
     def _tell(self, event: Outcome | Run) -> None:
@@ -179,15 +185,17 @@ class Service:
         if config.report.schedule:
             turns = Turns(config.report.schedule, zone, first_turn(config.report.schedule, (), now, zone))
             self._scheduler.add_job(self._report, turns, id=REPORT, executor="reports")
-        if self._late():
+        if self.leads and self._late():
             self._writer.submit(self._catch_up)
 
     def _turn(self, names: Sequence[str]) -> None:
-        if not self.stopping.is_set():
+        if self.leads and not self.stopping.is_set():
             with _logged("the scheduled run failed"):
                 self._at_work("listing", lambda: self._run(names, "schedule"))
 
     def _report(self) -> None:
+        if not self.leads:
+            return
         with _logged("the report cannot be sent"):
             for channel, trouble in alerts.send_report(self.config, self.stopping):
                 if trouble:
@@ -227,9 +235,15 @@ class Service:
 
     def _watch(self) -> None:
         while not self.stopping.wait(TICK):
-            for look in (self._reload_if_changed, self._plan_anew_if_clock_went_back):
+            for look in (self._lead_if_nobody_does, self._reload_if_changed, self._plan_anew_if_clock_went_back):
                 with _logged("a look at what changed failed"):
                     look()
+
+    def _lead_if_nobody_does(self) -> None:
+        led, self.leads = self.leads, self._store.lead()
+        if self.leads and not led:
+            log.info("this service leads from now on")
+            self._plan()
 
     def _reload_if_changed(self) -> None:
         sources = self.config.sources()
@@ -318,7 +332,7 @@ def serve(
             service.observe(observer)
         app = create_app(service)
         store.announce(_url(listener))
-        with service, alerts.Alerts(lambda: service.config):
+        with service, alerts.Alerts(lambda: service.config, lambda: service.leads):
             _answer(service, app, listener)
     log.info("stopped")
 

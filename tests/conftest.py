@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -9,8 +10,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -19,6 +23,7 @@ import time_machine
 from etl.config import Config
 from etl.errors import FileInventoryError
 from etl.load.store import Outcome, Run, Store, open_inventory
+from etl.places import Lake, Place
 from etl.simulator import FAULTS, Account, Simulator
 from etl.sync import sync
 
@@ -31,6 +36,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     asked = os.environ.get("NO_SKIPS") == "1"
     parser.addoption("--no-skips", action="store_true", default=asked, help="a skipped test is a failed test")
     parser.addoption("--kills", type=int, default=15, help="so many runs are killed at random moments")
+    parser.addoption(
+        "--store", choices=["file", "lake"], default="file", help="what the inventories of tests are kept in"
+    )
+    parser.addoption("--rounds", type=int, default=3, help="so often a leader dies, and hosts write side by side")
     parser.addoption("--shots", metavar="DIR", help="keep pictures of the pages there")
 
 
@@ -56,6 +65,90 @@ def clean(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if not name.startswith(SCRUBBED) and not name.lower().endswith("_proxy")
     }
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--store") == "lake":
+        items[:] = [item for item in items if not item.get_closest_marker("embedded")]
+
+
+class Lakes:
+    """A PostgreSQL of the tests' own, on a socket in a folder of its own, and the lakes in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._count = 0
+        owner = "postgres" if os.geteuid() == 0 else None
+        if owner:
+            shutil.chown(folder, owner, owner)
+        programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
+        data = folder / "data"
+        made: list[str | Path] = [programs / "initdb", "--auth=trust", "--username=postgres", "--no-sync", "-D", data]
+        subprocess.run(made, check=True, stdout=subprocess.DEVNULL, user=owner, group=owner)
+        options = {"listen_addresses": "", "unix_socket_directories": folder, "fsync": "off", "shared_buffers": "32MB"}
+        settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        command: list[str | Path] = [programs / "postgres", "-D", data, *settings]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, user=owner, group=owner)
+
+    def __enter__(self) -> Self:
+        deadline = time.monotonic() + SECONDS_TO_START
+        while not (self.folder / ".s.PGSQL.5432").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.sql("create database fresh", "postgres", tries=100)
+        with Store(self._place("fresh", self.folder / "unused")):
+            pass
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+
+    def sql(self, sql: str, database: str, tries: int = 1) -> list[Any]:
+        """Run one statement; PostgreSQL may still be starting, or a session of a database may not have ended yet."""
+        import psycopg  # noqa: PLC0415 - there where a lake is tested
+
+        for left in reversed(range(tries)):
+            try:
+                with psycopg.connect(self.url(database), autocommit=True) as session:
+                    cursor = session.execute(sql)
+                    return cursor.fetchall() if cursor.description else []
+            except psycopg.OperationalError:
+                if not left:
+                    raise
+                time.sleep(0.1)
+        return []
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres:the-lakes-password@/{database}?host={self.folder}"
+
+    def _place(self, database: str, data_path: Path) -> Lake:
+        return Lake.model_validate({"ducklake": {"catalog": self.url(database), "data_path": str(data_path)}})
+
+    def new(self, folder: Path) -> Lake:
+        """Make an empty lake whose data is in that folder."""
+        self._count += 1
+        database = f"lake_{self._count}"
+        self.sql(f"create database {database} template fresh", "postgres", tries=100)
+        place = self._place(database, folder)
+        self.sql(f"update ducklake_metadata set value = '{place.data_path}' where key = 'data_path'", database)
+        return place
+
+
+@pytest.fixture(scope="session")
+def lakes() -> Iterator[Lakes]:
+    if not any(Path("/usr/lib/postgresql").glob("*/bin")) or not find_spec("duckdb_extension_ducklake"):
+        pytest.skip("PostgreSQL or .lake is missing: run make lake")
+    with TemporaryDirectory(prefix="lakes-") as folder, Lakes(Path(folder)) as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    """Where a test keeps its inventory."""
+    if request.config.getoption("--store") == "file":
+        return tmp_path / "inventory.duckdb"
+    lakes: Lakes = request.getfixturevalue("lakes")
+    return lakes.new(tmp_path / "lake")
 
 
 @pytest.fixture

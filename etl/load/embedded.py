@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
@@ -52,6 +53,12 @@ class Embedded:
     """What is run after an upgrade."""
     closing: tuple[str, ...] = ("checkpoint",)
     """What is run before the database is closed to be copied."""
+    checks: tuple[str, ...] = ()
+    """What is asked at the end of a run, to be sure."""
+    upkeep: tuple[str, ...] = ()
+    """What is run from time to time."""
+    upkeep_every = inf
+    keeps = 0.0
 
     def __init__(self, published: Path) -> None:
         self.published = published

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_WITH_TABLES = 2
+"""The snapshot that has all tables; the first is empty, the second has the one that tells which are there."""
+
 _TRIES = 5
 """Of a commit that met another one, which the lock around commits leaves to those who write without asking for it."""
 
@@ -48,9 +51,13 @@ class InLake:
 
     scripts: tuple[str, ...] = ("comments", "partitions")
     closing: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ("sound",)
+    upkeep: tuple[str, ...] = ("upkeep",)
 
     def __init__(self, lake: Lake) -> None:
         self.path = lake
+        self.upkeep_every = lake.ducklake.upkeep.every
+        self.keeps = lake.ducklake.upkeep.keep_snapshots
         self.keeper = Leases(lake) if lake.url else Alone(lake.catalog.with_suffix(".lock"))
 
     def connect(self) -> duckdb.DuckDBPyConnection:
@@ -109,7 +116,10 @@ class Snapshot:
         """Attach it as `inventory`."""
         snapshot, _ = self._newest()
         connection = _open(self._lake, **limits)
-        _attach(self._lake, connection, "inventory", f"read_only, snapshot_version {snapshot}")
+        _attach(self._lake, connection, "lake", f"read_only, snapshot_version {snapshot}")
+        connection.execute("attach ':memory:' as inventory; use inventory")
+        for (statement,) in connection.execute(_script("shown")).fetchall():
+            connection.execute(statement)
         return connection
 
     def shut(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -130,24 +140,24 @@ class Snapshot:
             found = _in_postgres(self._lake) if self._lake.url else _in_file(self._lake)
         except (psycopg.errors.UndefinedTable, sqlite3.Error):
             found = None
-        if not found or not found[0]:  # the snapshot before the first table
+        if not found or found[0] < _WITH_TABLES:
             raise StoreError(f"{self._lake}: {NOTHING}")
         return found
 
 
 def _in_postgres(lake: Lake) -> Any:
     with closing(connect(lake)) as session:
-        return session.execute(_text("snapshot")).fetchone()
+        return session.execute(_script("catalog/snapshot")).fetchone()
 
 
 def _in_file(lake: Lake) -> Any:
     with closing(sqlite3.connect(f"{lake.catalog.absolute().as_uri()}?mode=ro", uri=True)) as catalog:
-        snapshot, at = catalog.execute(_text("snapshot")).fetchone()
+        snapshot, at = catalog.execute(_script("catalog/snapshot")).fetchone()
     return snapshot, datetime.fromisoformat(at).astimezone(UTC)
 
 
-def _text(name: str) -> Any:
-    return resources.files("etl.load").joinpath("sql", "catalog", f"{name}.sql").read_text()
+def _script(name: str) -> str:
+    return resources.files("etl.load").joinpath("sql", f"{name}.sql").read_text()
 
 
 def _conflicts(error: BaseException) -> bool:

@@ -69,6 +69,7 @@ class Leases:
     def take(self, names: Sequence[str]) -> set[str]:
         """Take the credentials that nobody else lists; return them. A session that was lost begins anew."""
         if not self._alive():
+            self._session.close()
             self.open()
         leases = {f"credential {name}": name for name in names}
         return {leases[lease] for lease in self._take(list(leases))}
@@ -115,8 +116,10 @@ class Leases:
                 self._leading.execute("select 1")
                 return True
             session = connect(self._lake)
-        except (psycopg.OperationalError, StoreError):
+        except psycopg.OperationalError:
             self._leading = None
+            return False
+        except StoreError:
             return False
         if _taken(session, ["leader"]):
             self._leading = session

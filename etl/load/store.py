@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
@@ -222,6 +224,7 @@ class Store:
         self.path = self._home.path
         """Where what is not published yet can be read."""
         self._open: duckdb.DuckDBPyConnection | None = None
+        self._kept_up = -inf
 
     def __enter__(self) -> Self:
         self._keeper.open()
@@ -369,8 +372,14 @@ class Store:
         finished_at = max([self.now(), *(outcome.finished_at for outcome in outcomes)])
         run = _run(started, finished_at, outcomes, "interrupted" if interrupted else _status(outcomes))
         self._whole(lambda: self._sql("finish_run", **asdict(run) | {"totals": json.dumps(run.totals)}))
+        self._expect_sound(run)
         self._close()
         return run
+
+    def _expect_sound(self, run: Run) -> None:
+        for check in self._home.checks:
+            if breach := self._row(check, run_id=run.run_id)["breach"]:
+                raise StoreError(f"{self.path} is not sound: {breach}; believe nothing of run {run.run_id}")
 
     def judge(self, run: Run, results: Sequence[RuleResult]) -> None:
         """Note what the rules found at the end of a run."""
@@ -413,6 +422,18 @@ class Store:
     def shift(self, seconds: float) -> None:
         """Move all that is known into the past: a demonstration's history."""
         self._whole(lambda: self._sql("shift", seconds=seconds))
+
+    def keep_up(self) -> None:
+        """Keep the store small and quick; readers and writers go on beside it."""
+        for script in self._home.upkeep:
+            with self._keeper.turn():
+                self._sql(script, before=datetime.now(UTC) - timedelta(seconds=self._home.keeps))
+        self._kept_up = monotonic()
+
+    @property
+    def upkeep_due(self) -> bool:
+        """Whether this process did no upkeep for so long that it is time."""
+        return monotonic() - self._kept_up > self._home.upkeep_every
 
     def publish(self) -> None:
         """Give readers what the store holds now."""

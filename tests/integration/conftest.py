@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from etl.config import Config
 from etl.errors import StoreError
 from etl.extract.http import Http
 from etl.load.store import Outcome, Run, open_inventory
+from etl.places import Place
 from etl.report.inventory import open_published
 from etl.simulator import Simulator
 from etl.sync import sync
+
+collect_ignore = [] if find_spec("duckdb_extension_ducklake") else ["test_lake.py"]
 
 Row = dict[str, Any]
 
@@ -87,13 +91,14 @@ class Published:
 class Lab:
     """One store, synced and read as users do."""
 
-    def __init__(self, folder: Path, waits: list[float]) -> None:
+    def __init__(self, folder: Path, waits: list[float], place: Place | None = None) -> None:
         self.path = folder / "inventory.duckdb"
+        self.place = place or self.path
         self.waits = waits
         """Seconds that the HTTP layer would have slept."""
 
     def config(self, *credentials: Row, **settings: Any) -> Config:
-        return Config.model_validate({"store": self.path, "http": HTTP, "credentials": credentials} | settings)
+        return Config.model_validate({"store": self.place, "http": HTTP, "credentials": credentials} | settings)
 
     def sync(self, config: Config, *names: str) -> Run:
         with open_inventory(config) as store:
@@ -114,12 +119,12 @@ class Lab:
 
     def rows(self, sql: str, **params: Any) -> list[Row]:
         """Ask the published database."""
-        with open_published(self.path) as inventory:
+        with open_published(self.place) as inventory:
             rows: list[Row] = inventory.query(sql, **params).read_all().to_pylist()
         return rows
 
     def published(self) -> Published:
-        with open_published(self.path) as inventory:
+        with open_published(self.place) as inventory:
             return Published({name: inventory.query(sql).read_all().to_pylist() for name, sql in TABLES.items()})
 
 
@@ -147,9 +152,9 @@ def quickly() -> Iterator[list[float]]:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab(tmp_path: Path, place: Place) -> Iterator[Lab]:
     with quickly() as waits:
-        lab = Lab(tmp_path, waits)
+        lab = Lab(tmp_path, waits, place)
         yield lab
         with suppress(StoreError):  # nothing was published, or what was is spoilt
             assert lab.rows(ADDED_UP) == []

@@ -187,6 +187,7 @@ def test_a_number_of_five_thousand_digits_spoils_only_its_record(lab: Lab, simul
     assert (outcome.status, outcome.records, outcome.rejected) == ("complete", 2, 1)
 
 
+@pytest.mark.embedded
 def test_somebody_who_writes_to_the_published_copy_spoils_no_later_one(lab: Lab, simulator: Simulator) -> None:
     account = simulator.accounts[TOKEN] = Account(3, seed=1)
     config = lab.config(direct(simulator))

@@ -13,7 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from etl.errors import ConfigError, StoreBusy
@@ -253,9 +252,7 @@ def test_a_run_that_was_cut_off_is_called_interrupted_by_the_next_one(
     config = lab.config(direct(simulator))
     first = lab.listing(config)
     with open_inventory(config) as store:
-        writers = store.path
-    with duckdb.connect(str(writers)) as connection:
-        connection.execute(
+        store._connection.execute(
             "insert into runs (run_id, trigger, started_at, status) values ('cut-off', 'schedule', now(), 'running')"
         )
     lab.sync(config)
@@ -274,6 +271,7 @@ def test_a_run_that_was_cut_off_is_called_interrupted_by_the_next_one(
     assert published.files == stored(account.files.values(), first.finished_at)
 
 
+@pytest.mark.embedded
 @pytest.mark.usefixtures("account")
 def test_a_second_writer_is_refused_and_told_who_the_first_is(lab: Lab, simulator: Simulator) -> None:
     config = lab.config(direct(simulator))
@@ -341,6 +339,7 @@ def reader(code: str, path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.embedded
 def test_a_process_that_reads_all_the_time_always_sees_a_whole_inventory(
     lab: Lab, simulator: Simulator, account: Account
 ) -> None:
@@ -365,6 +364,7 @@ def test_a_process_that_reads_all_the_time_always_sees_a_whole_inventory(
     assert reads > 10
 
 
+@pytest.mark.embedded
 def test_a_process_that_keeps_the_inventory_open_disturbs_no_run_and_sees_no_change(
     lab: Lab, simulator: Simulator, account: Account
 ) -> None:
