@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet
 READY := .venv/.ready
 
-.PHONY: help setup demo serve test check audit faults bench endure model crash format lock schema clean
+.PHONY: help setup demo serve test lake check audit faults bench endure model crash format lock schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,8 +42,16 @@ test: $(READY) tests/gateway/node_modules/.ready $(OTHERS) ## run all tests
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
 	PYTHONPATH=$$(echo $(CURDIR)/.duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit/test_store.py tests/unit/test_upgrade.py tests/unit/test_query.py tests/unit/test_output.py tests/integration/test_runs.py $(PYTEST_ARGS)
+	PYTHONPATH=$(LAKE) $(BIN)/coverage run -m pytest $(LAKE_TESTS) --numprocesses=2 $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=97
+
+LAKE = $$(echo $(CURDIR)/.lake/lib/python3*/site-packages)
+LAKE_TESTS = --store=lake tests/integration/test_lake.py tests/integration/test_doubts.py
+ROUNDS ?= 50
+lake: $(READY) .lake/.ready ## whole runs on a lake: faults, a model, 50 leaders killed, 50 rounds of two hosts at once
+	PYTHONPATH=$(LAKE) $(BIN)/python -m pytest $(LAKE_TESTS) tests/integration/test_runs.py --rounds=$(ROUNDS) --durations=5 $(PYTEST_ARGS)
+	PYTHONPATH=$(LAKE) $(BIN)/python -m pytest --store=lake tests/integration/test_faults.py -k "direct" $(PYTEST_ARGS)
 
 check: $(READY) ## lint, format, types, layers, shipped schema
 	$(BIN)/ruff check

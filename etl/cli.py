@@ -298,6 +298,21 @@ def upkeep(context: typer.Context) -> None:
 
 
 @app.command()
+def migrate(
+    context: typer.Context,
+    to: Annotated[Path, typer.Option("--to", metavar="CONFIG", help="Configuration that names the new store.")],
+) -> None:
+    """Move the inventory into another store, from a file into a lake or back, and prove that all of it arrived."""
+    from etl.config import store_path
+    from etl.load.store import Store
+
+    with Store(store_path(context.obj)) as old, Store(store_path(to)) as new:
+        for name, rows in new.take_over(old).items():
+            typer.echo(f"{rows:,} rows of {name}")
+    typer.echo(f"all of it is in {new.path} now, too; the old store is left as it is")
+
+
+@app.command()
 def report(
     context: typer.Context,
     since: Annotated[str, typer.Option(help="How long ago the period begins (24h, 7d), or a date or time.")] = "7d",

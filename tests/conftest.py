@@ -23,7 +23,7 @@ import time_machine
 from etl.config import Config
 from etl.errors import FileInventoryError
 from etl.load.store import Outcome, Run, Store, open_inventory
-from etl.places import Lake, Place
+from etl.places import Lake
 from etl.simulator import FAULTS, Account, Simulator
 from etl.sync import sync
 
@@ -140,15 +140,6 @@ def lakes() -> Iterator[Lakes]:
         pytest.skip("PostgreSQL or .lake is missing: run make lake")
     with TemporaryDirectory(prefix="lakes-") as folder, Lakes(Path(folder)) as running:
         yield running
-
-
-@pytest.fixture
-def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
-    """Where a test keeps its inventory."""
-    if request.config.getoption("--store") == "file":
-        return tmp_path / "inventory.duckdb"
-    lakes: Lakes = request.getfixturevalue("lakes")
-    return lakes.new(tmp_path / "lake")
 
 
 @pytest.fixture

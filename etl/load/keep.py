@@ -61,11 +61,12 @@ def contents(path: Path) -> dict[str, tuple[Any, ...]] | None:
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             tables = connection.execute("select table_name from duckdb_tables()").fetchall()
-            return {name: _summed(connection.table(f'"{name}"')) for (name,) in tables}
+            return {name: summed(connection.table(f'"{name}"')) for (name,) in tables}
     except duckdb.Error:
         return None
 
 
-def _summed(table: duckdb.DuckDBPyRelation) -> tuple[Any, ...]:
-    [summed] = table.set_alias("one").aggregate("count(*), sum(hash(one))").fetchall()
-    return tuple(summed)
+def summed(table: duckdb.DuckDBPyRelation) -> tuple[int, int]:
+    """Return how many rows a table has, and a hash of them all."""
+    [(rows, digest)] = table.set_alias("one").aggregate("count(*), coalesce(sum(hash(one)), 0)").fetchall()
+    return rows, digest

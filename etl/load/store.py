@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from etl.errors import ConfigError, NothingHeld, StoreBusy, StoreError, nearest
 from etl.load.home import home
+from etl.load.keep import summed
 from etl.providers import WorkspaceCredential
 from etl.transform.words import Change, Verdict
 
@@ -434,6 +435,34 @@ class Store:
     def upkeep_due(self) -> bool:
         """Whether this process did no upkeep for so long that it is time."""
         return monotonic() - self._kept_up > self._home.upkeep_every
+
+    def take_over(self, other: Store) -> dict[str, int]:
+        """Take over all that another store holds, or nothing; return the rows of each table.
+
+        Raises:
+            StoreError: This one holds another inventory, or what arrived is not what was sent.
+        """
+        sent = other._digests()
+        held = self._digests()
+        if any(rows for rows, _ in held.values()) and held != sent:
+            raise StoreError(f"{self.path} holds another inventory; move into an empty store")
+
+        def take() -> None:
+            for name in sent:
+                with self._table("moving", other._connection.table(name).to_arrow_reader(100_000)):
+                    self._connection.execute(f"insert into {name} by name from moving")
+            if self._digests() != sent:
+                raise StoreError(f"not every row arrived in {self.path} as it was; nothing was moved")
+
+        if held != sent:
+            self._whole(take)
+        self.publish()
+        return {name: rows for name, (rows, _) in sent.items()}
+
+    def _digests(self) -> dict[str, tuple[int, int]]:
+        """Return for every table how many rows it has, and a hash of them all."""
+        names = self._query("tables")["table_name"].to_pylist()
+        return {name: summed(self._connection.table(name)) for name in names}
 
     def publish(self) -> None:
         """Give readers what the store holds now."""

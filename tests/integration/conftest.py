@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,10 +14,14 @@ from etl.config import Config
 from etl.errors import StoreError
 from etl.extract.http import Http
 from etl.load.store import Outcome, Run, open_inventory
-from etl.places import Place
 from etl.report.inventory import open_published
 from etl.simulator import Simulator
 from etl.sync import sync
+
+if TYPE_CHECKING:
+    from conftest import Lakes
+
+    from etl.places import Place
 
 collect_ignore = [] if find_spec("duckdb_extension_ducklake") else ["test_lake.py"]
 
@@ -91,9 +95,12 @@ class Published:
 class Lab:
     """One store, synced and read as users do."""
 
-    def __init__(self, folder: Path, waits: list[float], place: Place | None = None) -> None:
+    lakes: "Lakes | None" = None
+    """Where every lab keeps its inventory; a file of its own where this is None."""
+
+    def __init__(self, folder: Path, waits: list[float]) -> None:
         self.path = folder / "inventory.duckdb"
-        self.place = place or self.path
+        self.place: Place = self.lakes.new(folder / "lake") if self.lakes else self.path
         self.waits = waits
         """Seconds that the HTTP layer would have slept."""
 
@@ -128,6 +135,13 @@ class Lab:
             return Published({name: inventory.query(sql).read_all().to_pylist() for name, sql in TABLES.items()})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _in_lakes(request: pytest.FixtureRequest) -> None:
+    """Keep the inventories of all tests in lakes where that is asked for."""
+    if request.config.getoption("--store") == "lake":
+        Lab.lakes = request.getfixturevalue("lakes")
+
+
 @contextmanager
 def quickly() -> Iterator[list[float]]:
     """Let no wait of the HTTP layer take time; note how long each would have been.
@@ -152,9 +166,9 @@ def quickly() -> Iterator[list[float]]:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, place: Place) -> Iterator[Lab]:
+def lab(tmp_path: Path) -> Iterator[Lab]:
     with quickly() as waits:
-        lab = Lab(tmp_path, waits, place)
+        lab = Lab(tmp_path, waits)
         yield lab
         with suppress(StoreError):  # nothing was published, or what was is spoilt
             assert lab.rows(ADDED_UP) == []

@@ -60,6 +60,7 @@ def error(site: Site, method: str, path: str, **sent: Any) -> tuple[int, str]:
     return answer.status_code, fault["message"]
 
 
+@pytest.mark.embedded
 def test_a_query_answers_columns_and_exact_rows(site: Site) -> None:
     sql = "select 9007199254740993::hugeint * $by as big, '2026-11-23 12:30:15.5+01'::timestamptz as at, null as none"
     answer = ask(site, sql, parameters={"by": 10**18})

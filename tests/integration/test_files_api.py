@@ -190,6 +190,7 @@ def test_the_answer_says_which_credentials_are_stale(tmp_path: Path) -> None:
     assert abs(datetime.fromisoformat(told["published_at"]) - run.finished_at) < timedelta(seconds=5)
 
 
+@pytest.mark.embedded
 def test_nothing_is_listed_where_nothing_is_published(tmp_path: Path) -> None:
     with Simulator() as simulator, quickly(), serving(Lab(tmp_path, []).config(direct(simulator))) as site:
         answer = site.client.get("/v1/files")
