@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from etl.config import Config, load_config
 from etl.errors import ConfigError, QueryError, StoreBusy, StoreError
@@ -25,6 +27,8 @@ from etl.sync import sync
 from etl.web.query import limited
 
 from .conftest import HTTP, TOKEN, Lab, Row, direct
+from .model.machine import Inventory
+from .test_model import STEPS
 
 if TYPE_CHECKING:
     from conftest import Lakes
@@ -417,6 +421,17 @@ def test_upkeep_leaves_the_inventory_as_it_is_in_fewer_files(lakes: "Lakes", lab
     assert after == before
 
 
+# Whatever happens
+
+
+def test_a_lake_equals_a_plain_model_after_every_step_of_any_history(
+    lakes: "Lakes", monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    monkeypatch.setattr(Inventory, "lakes", lakes)
+    few = settings(STEPS, max_examples=1 + pytestconfig.getoption("rounds") // 10, stateful_step_count=20)
+    run_state_machine_as_test(Inventory, settings=few)
+
+
 # An object store
 
 
@@ -542,8 +557,8 @@ def test_where_the_leader_dies_another_service_takes_over(
 ) -> None:
     place = shared.place
     assert isinstance(place, Lake)
-    settings = {"serve": {"port": 0}, "schedule": "every 1s", "log": {"format": "json"}}
-    host = Host(tmp_path / "host", place, many(simulator, 2), **settings)
+    often = {"serve": {"port": 0}, "schedule": "every 1s", "log": {"format": "json"}}
+    host = Host(tmp_path / "host", place, many(simulator, 2), **often)
     leader = host.start("serve")
     took = []
     try:
