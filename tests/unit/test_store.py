@@ -11,12 +11,13 @@ import pyarrow as pa
 import pytest
 
 from etl.config import Config
-from etl.errors import StoreBusy, StoreError
+from etl.errors import ConfigError, StoreBusy, StoreError
 from etl.load import store as store_module
 from etl.load.embedded import Embedded
 from etl.load.publish import publish
 from etl.load.store import Store, open_inventory
-from etl.places import Place
+from etl.places import Lake, Place
+from etl.report.inventory import edition
 from etl.transform.listing import Listing
 from etl.transform.record import SCHEMA
 from etl.transform.words import Verdict
@@ -347,3 +348,13 @@ def test_a_field_that_comes_for_a_few_files_is_a_change_of_each(tmp_path: Path) 
     conf = config(tmp_path / "inventory.duckdb")
     run(conf, listing({"file_id": "f1"}, {"file_id": "f2"}))
     assert run(conf, listing({"file_id": "f1", "bytes": 1}, {"file_id": "f2", "bytes": 2})).updated == 2
+
+
+def test_a_lake_without_what_it_needs_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake.model_validate({"ducklake": {"catalog": "catalog.sqlite", "data_path": "lake"}})
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for name in ("etl.load.lake", "etl.load.leases"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for use in (lambda: Store(lake), lambda: edition(lake)):
+        with pytest.raises(ConfigError, match=r"needs more; run: pip install 'llm-file-inventory\[lake\]'"):
+            use()
