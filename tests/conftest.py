@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--store", choices=["file", "lake"], default="file", help="what the inventories of tests are kept in"
     )
-    parser.addoption("--rounds", type=int, default=3, help="so often a leader dies, and hosts write side by side")
+    parser.addoption("--rounds", type=int, default=2, help="so often a leader dies, and hosts write side by side")
     parser.addoption("--shots", metavar="DIR", help="keep pictures of the pages there")
 
 

@@ -140,6 +140,8 @@ class Snapshot:
             found = _in_postgres(self._lake) if self._lake.url else _in_file(self._lake)
         except (psycopg.errors.UndefinedTable, sqlite3.Error):
             found = None
+        except psycopg.Error as error:
+            raise StoreError(f"{self._lake} cannot be read: {_told(error, self._lake)}") from None
         if not found or found[0] < _WITH_TABLES:
             raise StoreError(f"{self._lake}: {NOTHING}")
         return found

@@ -83,7 +83,10 @@ class Leases:
 
     def who(self, name: str) -> str:
         """Say who lists a credential."""
-        holder = self._session.execute(_text("who"), {"name": f"credential {name}"}).fetchone()
+        try:
+            holder = self._session.execute(_text("who"), {"name": f"credential {name}"}).fetchone()
+        except psycopg.OperationalError:
+            raise StoreError(_LOST) from None
         return f"{name} is being listed by {holder[0] if holder else 'a process that just ended'}"
 
     @contextmanager

@@ -259,14 +259,20 @@ class Store:
         """
         ours = self._keeper.take(names)
         try:
-            others = [self._keeper.who(name) for name in names if name not in ours]
-            if others and not ours:
-                raise StoreBusy("; ".join(others[:3]))
-            for told in others:
-                log.warning("%s; it is skipped", told)
+            self._tell_skipped(names, ours)
             yield ours
+        except BaseException:
+            self._close()  # what cannot be reached any more is opened anew by the next
+            raise
         finally:
             self._keeper.free(*names)
+
+    def _tell_skipped(self, names: Sequence[str], ours: set[str]) -> None:
+        others = [self._keeper.who(name) for name in names if name not in ours]
+        if others and not ours:
+            raise StoreBusy("; ".join(others[:3]))
+        for told in others:
+            log.warning("%s; it is skipped", told)
 
     def now(self) -> datetime:
         """Return the time, which never goes behind what the store holds, even if the clock was set back."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -356,6 +356,21 @@ def test_who_lost_the_session_writes_nothing_more(
         {"status": "complete", "n": 3},
         {"status": "interrupted", "n": 1},
     ]
+
+
+def test_a_catalogue_that_was_started_anew_fails_one_run_at_most(
+    shared: Lab, lakes: "Lakes", simulator: Simulator
+) -> None:
+    config = shared.config(*many(simulator, 1))
+    with open_inventory(config) as store:
+        sync(config, store)
+        store._connection  # noqa: B018 - open, as in the middle of something
+        assert store.lead()
+        lakes.sql("select pg_terminate_backend(pid) from pg_stat_activity where datname like 'lake%'", "postgres")
+        assert store.lead() or store.lead()
+        with suppress(StoreError):
+            sync(config, store)
+        assert sync(config, store).status == "complete"
 
 
 def test_a_run_of_another_host_is_not_called_interrupted(shared: Lab, simulator: Simulator) -> None:
