@@ -51,7 +51,7 @@ LAKE_TESTS = --store=lake tests/integration/test_lake.py tests/integration/test_
 ROUNDS ?= 50
 lake: $(READY) .lake/.ready ## whole runs on a lake: faults, a model, 50 leaders killed, 50 rounds of two hosts at once
 	PYTHONPATH=$(LAKE) $(BIN)/python -m pytest $(LAKE_TESTS) tests/integration/test_runs.py --rounds=$(ROUNDS) --durations=5 $(PYTEST_ARGS)
-	PYTHONPATH=$(LAKE) $(BIN)/python -m pytest --store=lake tests/integration/test_faults.py -k "direct" $(PYTEST_ARGS)
+	PYTHONPATH=$(LAKE) $(BIN)/python -m pytest --store=lake tests/integration/test_faults.py tests/integration/test_api.py tests/integration/test_files_api.py $(PYTEST_ARGS)
 
 check: $(READY) ## lint, format, types, layers, shipped schema
 	$(BIN)/ruff check
