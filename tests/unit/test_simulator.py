@@ -478,11 +478,11 @@ def test_null_last_id_claims_more_without_a_cursor(provider: Simulator, client: 
 
 
 def test_short_list_shows_the_first_page_of_what_is_asked_for(provider: Simulator, client: httpx.Client) -> None:
-    asked = {"purpose": "assistants", "limit": 3}
-    whole = client.get("/files", params=asked).json()["data"]
-    provider.faults[TOKEN] = FAULTS["short_list"]
-    short = client.get("/files", params=asked).json()
-    assert (len(short["data"]), short["has_more"]) == (len(whole), False)
+    asked = {"purpose": "assistants", "order": "asc"}
+    whole = get(client, provider, **asked).json()["data"]
+    short = broken(provider, client, "short_list", **asked).json()
+    assert short["data"] == whole
+    assert short["has_more"] is False
 
 
 def test_short_list_claims_to_end_after_page_1(provider: Simulator, client: httpx.Client) -> None:
