@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import socket
@@ -15,10 +14,9 @@ from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from threading import BoundedSemaphore, Event, Lock
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
-import msgspec
 import tenacity
 
 from etl.errors import (
@@ -35,7 +33,7 @@ from etl.errors import (
 from etl.extract import tls
 from etl.providers import adapter
 from etl.providers.base import Answer, described
-from etl.transform.plain import plain_decoder
+from etl.transform.plain import decode_json, skimmer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,7 +69,6 @@ SPENT = frozenset(
 """Error codes of a 429 that is no throttle: the money is spent."""
 
 _MOST_REDIRECTS = 3
-_MOST_DIGITS = 4000  # Python reads no longer ones: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
 
 _HINTS = {
     401: "the key is not accepted; check that it is current and belongs to this route",
@@ -194,18 +191,20 @@ class Http:
             self._hosts[origin].release()
 
     def _body(self, response: httpx.Response, limit: int, page_until: float, until: float) -> bytes:
-        body = bytearray()
+        chunks, size = [], 0
         for chunk in response.iter_bytes():
-            body += chunk
+            chunks.append(chunk)
+            size += len(chunk)
             if self._stop.is_set():
                 raise Cancelled("the run was told to stop")
-            if len(body) > limit:
+            if size > limit:
                 raise WrongShape(f"{_place(response.url)} sent more than max_page_bytes ({limit}) for one page")
-            if time.monotonic() > until:
+            now = time.monotonic()
+            if now > until:
                 raise Unreachable("it took longer than listing_timeout")
-            if time.monotonic() > page_until:
+            if now > page_until:
                 raise _Transient(f"{_place(response.url)} took longer than page_timeout for one page")
-        return bytes(body)
+        return b"".join(chunks)
 
 
 @dataclass
@@ -219,6 +218,8 @@ class Getter:
     bytes_received: int = 0
     stalled: bool = False
     """Whether the last page brought nothing new: then there is no next one."""
+    skims: bool = True
+    """Whether pages are most likely plain, and then skimmed first."""
     _asked: set[httpx.URL] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -229,7 +230,7 @@ class Getter:
             **{name.lower(): value for name, value in own.items()},
         }
         self._unsupported = provider.unsupported
-        self._plain = plain_decoder(provider.reading)
+        self._skim = skimmer(provider.reading)
         rate = self.credential.http.requests_per_second
         at_once = int(rate) if rate == int(rate) else 1
         self._sent: deque[float] = deque(maxlen=at_once)
@@ -296,7 +297,8 @@ class Getter:
     def _answer(self, response: httpx.Response, content: bytes) -> Answer:
         place = _place(response.url)
         if response.is_success:
-            return Answer(self._plain(content) or decode(content, place), response.headers)
+            skimmed = self._skim(content) if self.skims else None
+            return Answer(skimmed or decode(content, place), response.headers)
         try:
             body = decode(content, place)
         except WrongShape:
@@ -317,13 +319,9 @@ class Getter:
 
 
 def decode(content: bytes, place: str) -> Json:
-    """Decode JSON; whole numbers keep every digit. Raise WrongShape if it is none."""
+    """Decode JSON; raise WrongShape if it is none."""
     try:
-        return msgspec.json.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
-    try:  # slower, and more forgiving: lone surrogates and stray bytes spoil one record, not the page
-        return json.loads(content.decode("utf-8", "surrogateescape"), parse_constant=_no_constant, parse_int=_whole)
+        return decode_json(content)
     except (ValueError, RecursionError):
         kind = "an empty body" if not content else "a web page" if content.lstrip()[:1] == b"<" else "no valid JSON"
         raise WrongShape(f"{place} answered with {kind} instead of a file list") from None
@@ -387,14 +385,6 @@ def _wait(state: tenacity.RetryCallState) -> float:
 def _is_spent(body: Json) -> bool:
     error = body.get("error") if isinstance(body, dict) else None
     return isinstance(error, dict) and not SPENT.isdisjoint(str(error.get(key)) for key in ("code", "type"))
-
-
-def _whole(digits: str) -> int | str:
-    return int(digits) if len(digits) < _MOST_DIGITS else digits
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _origin(url: httpx.URL) -> str:
