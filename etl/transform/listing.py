@@ -68,7 +68,7 @@ def fold(files: pa.Table) -> pa.Table:
 
 
 def distinct(files: pa.Table) -> bool:
-    """Tell whether no file_id comes twice; DuckDB counts ten times as fast as a Python set."""
+    """Tell whether certainly no file_id comes twice; DuckDB counts ten times as fast as a Python set."""
     with duckdb.connect() as connection:
-        [(found,)] = connection.from_arrow(files.select(["file_id"])).aggregate("count(distinct file_id)").fetchall()
+        [(found,)] = connection.from_arrow(files.select(["file_id"])).aggregate("count(distinct hash(file_id))").fetchall()
     return bool(found == len(files))

@@ -74,6 +74,7 @@ def columns(records: Skimmed, reading: Reading) -> dict[str, pa.Array] | None:
             pa.BufferReader(records.page),
             pyarrow.json.ReadOptions(use_threads=False, block_size=len(records.page) + 1),
             pyarrow.json.ParseOptions(explicit_schema=pa.schema([(reading.records, kind)]), newlines_in_values=True),
+            memory_pool=pa.system_memory_pool(),  # others keep much of what parsing took
         )[reading.records].chunks
     except (pa.ArrowException, UnicodeDecodeError):
         return None

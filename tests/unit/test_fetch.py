@@ -78,7 +78,7 @@ def fetched(provider: Simulator) -> Fetch:
 
 def configured(url: str, **settings: Any) -> Config:
     own = {"name": "acme", "type": "openai", "base_url": url, "api_key": TOKEN}
-    http = {"requests_per_second": 1000, "attempts": 3, "read_timeout": "100ms"}
+    http = {"requests_per_second": 1000, "attempts": 3, "read_timeout": "200ms"}
     return Config.model_validate({"credentials": [own | settings], "http": http})
 
 

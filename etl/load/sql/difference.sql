@@ -1,4 +1,37 @@
 -- What a listing (`listed`) says against what is known. Ids in $present are there, though unreadable.
+
+-- Two 64-bit hashes, independent of each other, stand for what is compared, so that the join of all holds little.
+create or replace temp macro digest(filename, bytes, purpose, status, status_details, mime_type, created, expires, extra) as row(
+    hash(filename, bytes, purpose, status, status_details, mime_type, created, expires, extra),
+    hash(
+        concat_ws(
+            chr(0), coalesce(filename, chr(1)), coalesce(purpose, chr(1)), coalesce(status, chr(1)),
+            coalesce(status_details, chr(1)), coalesce(mime_type, chr(1)), coalesce(extra, chr(1))
+        ), expires, created, bytes
+    )
+);
+
+create or replace temp table touched as
+select coalesce(listed.file_id, known.file_id) as file_id
+from (
+    select
+        file_id, provider,
+        digest(filename, bytes, purpose, status, status_details, mime_type, created_at, expires_at, if($track_extra, extra::varchar, null)) as digest
+    from listed
+) as listed
+full join (
+    select
+        file_id, provider,
+        digest(filename, bytes, purpose, status, status_details, mime_type, created_at, expires_at, if($track_extra, extra::varchar, null)) as digest
+    from files
+    where credential = $credential
+) as known on known.file_id = listed.file_id
+where known.file_id is null
+    or listed.file_id is null
+    or listed.digest <> known.digest
+    or listed.provider <> known.provider
+    or (known.provider is null and listed.provider is not null);
+
 -- A file is expected to be gone once its time has passed, but not if it was still listed a day after that.
 create or replace temp table difference as
 select
@@ -49,27 +82,12 @@ select
             (select last_complete_at - interval 1 day from credentials where name = $credential)
         ) as expired,
     listed.* exclude (file_id) replace (coalesce(listed.provider, known.provider) as provider)
-from listed
-full join (select * from files where credential = $credential) as known on known.file_id = listed.file_id
-where known.file_id is null
+from (from listed where file_id in (from touched)) as listed
+full join (
+    from files where credential = $credential and file_id in (from touched)
+) as known on known.file_id = listed.file_id
+where listed.file_id is not null
     or (
-        listed.file_id is null
-        and ($purpose is null or coalesce(known.purpose, $purpose) = $purpose)
+        ($purpose is null or coalesce(known.purpose, $purpose) = $purpose)
         and known.file_id not in (select unnest(cast($present as varchar[])))
-    )
-    or (
-        listed.file_id is not null
-        and (
-            listed.provider <> known.provider
-            or (known.provider is null and listed.provider is not null)
-            or listed.filename is distinct from known.filename
-            or listed.bytes is distinct from known.bytes
-            or listed.purpose is distinct from known.purpose
-            or listed.status is distinct from known.status
-            or listed.status_details is distinct from known.status_details
-            or listed.mime_type is distinct from known.mime_type
-            or listed.created_at is distinct from known.created_at
-            or listed.expires_at is distinct from known.expires_at
-            or ($track_extra and listed.extra is distinct from known.extra)
-        )
     );
