@@ -30,6 +30,7 @@ from etl.providers.base import (
     Schedule,
     Secret,
     Settings,
+    Size,
     is_loopback,
 )
 from etl.references import Location, References
@@ -135,6 +136,9 @@ class Config(Settings):
 
     store: Path = Field(
         Path("data/inventory.duckdb"), description="The published database; the writer's lies beside it."
+    )
+    memory_limit: Size | None = Field(
+        None, description="About how much a run may take, such as 1.5GB; more is spilled to files beside the store."
     )
     schedule: Schedule | None = Field(None, description="When the service syncs.")
     jitter: Duration | None = Field(

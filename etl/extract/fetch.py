@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 from etl.errors import REDACTED, EndNotProven, ListingError, Unsupported, WrongShape
 from etl.extract.http import Getter
 from etl.providers import adapter
-from etl.transform.listing import Listing, distinct, fold
+from etl.transform.listing import Listing, fold
 from etl.transform.normalise import normalise
 from etl.transform.plain import Skimmed
-from etl.transform.record import SCHEMA
 from etl.transform.words import Verdict
 
 if TYPE_CHECKING:
     from etl.extract.http import Http
+    from etl.extract.spool import Spool
     from etl.providers import Credential
     from etl.providers.base import Page
     from etl.transform.record import Rejected
@@ -36,8 +36,8 @@ def fetch(credential: Credential, http: Http) -> Listing:
     started_at = datetime.now(UTC)
     get = Getter(http, credential)
     error: ListingError | None = None
-    with ThreadPoolExecutor(READERS) as readers:
-        pages = _Pages(credential, readers)
+    with http.spool() as spool, ThreadPoolExecutor(READERS) as readers:
+        pages = _Pages(credential, readers, spool)
         try:
             for page in adapter(credential).pages(get, credential):
                 get.stalled = not pages.add(page)
@@ -47,7 +47,7 @@ def fetch(credential: Credential, http: Http) -> Listing:
             error = caught
         except Exception as caught:  # noqa: BLE001 - one bad credential never stops the others
             error = WrongShape(f"the answer has a form that was not foreseen: {caught!r}")
-    files = pages.files()
+        files = pages.files()
     return Listing(
         credential=credential.name,
         status=_verdict(error, pages.count),
@@ -120,8 +120,8 @@ class _Pages:
 
     credential: Credential
     readers: ThreadPoolExecutor
+    spool: Spool
     count: int = 0
-    batches: list[pa.RecordBatch] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     odd: bool = False
     """Whether any was skimmed in vain."""
@@ -150,8 +150,8 @@ class _Pages:
         """Return what could be read, one row a file: of those that came more than once, the last."""
         self._reading = deque(future for future in self._reading if not future.exception())
         self._collect()
-        files = pa.Table.from_batches(self.batches, SCHEMA)
-        return fold(files) if self.repeated or (self._bits and not distinct(files)) else files
+        repeated = self.repeated or (self._bits and not self.spool.is_distinct())
+        return fold(self.spool.table()) if repeated else self.spool.table()
 
     def check_end(self) -> None:
         """Refuse to call a listing complete that is in doubt, or has records nobody can name."""
@@ -167,7 +167,7 @@ class _Pages:
         """Wait until all pages but so many are read."""
         while len(self._reading) > left:
             read = self._reading.popleft().result()
-            self.batches.append(read.batch)
+            self.spool.append(read.batch)
             self.rejected += read.rejected
             self.odd |= read.odd
 
@@ -186,6 +186,6 @@ class _Pages:
         *before, _ = (future.result() for future in self._reading)
         new = set(ids) - {bad.file_id for bad in [*self.rejected, *(bad for read in before for bad in read.rejected)]}
         sought = pa.array(ids, pa.string())
-        for batch in [*self.batches, *(read.batch for read in before)]:
+        for batch in [*self.spool, *(read.batch for read in before)]:
             new -= set(batch["file_id"].filter(pc.is_in(batch["file_id"], sought)).to_pylist())
         return bool(new)

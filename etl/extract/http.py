@@ -31,6 +31,7 @@ from etl.errors import (
     redact,
 )
 from etl.extract import tls
+from etl.extract.spool import Spool
 from etl.providers import adapter
 from etl.providers.base import Answer, described
 from etl.transform.plain import decode_json, skimmer
@@ -94,6 +95,7 @@ class Http:
         self._secrets = config.secrets()
         origins = {_origin(httpx.URL(credential.base_url)) for credential in config.credentials}
         self._hosts = {origin: BoundedSemaphore(config.http.per_host) for origin in origins}
+        self._memory = config.store.parent, config.memory_limit
         self._stop = Event()
         self._connections: set[socket.socket] = set()
         self._keepalive = config.http.workers
@@ -138,6 +140,10 @@ class Http:
             self._connections.add(connection)
             if self._stop.is_set():
                 _hang_up(connection)
+
+    def spool(self) -> Spool:
+        """Return where a listing keeps its records."""
+        return Spool(*self._memory)
 
     def pause(self, seconds: float) -> None:
         """Sleep; raise Cancelled when the run is told to stop."""

@@ -222,14 +222,16 @@ class Store:
 
     Args:
         path: The published database. The writer works beside it, in `NAME.writer.duckdb`.
+        memory_limit: Bytes that the whole process should take; DuckDB takes half of it, and spills the rest.
 
     Raises:
         StoreBusy: Another process writes to this store.
         StoreError: It cannot be opened.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, memory_limit: int | None = None) -> None:
         self.published = Path(path)
+        self._memory_limit = memory_limit
         self.path = self.published.with_suffix(f".writer{self.published.suffix}")
         self._open: duckdb.DuckDBPyConnection | None = None
 
@@ -431,6 +433,8 @@ class Store:
     def _connection(self) -> duckdb.DuckDBPyConnection:
         if self._open is None:
             self._open = _connect(self.path, self.published)
+            if self._memory_limit:
+                self._open.execute("set memory_limit = ?", [f"{self._memory_limit // 2}B"])
         return self._open
 
     def _close(self) -> None:
@@ -486,7 +490,7 @@ class Store:
 
 def open_inventory(config: Config) -> Store:
     """Open the store that a configuration names, for writing; use it in a `with`."""
-    return Store(config.store)
+    return Store(config.store, memory_limit=config.memory_limit)
 
 
 def _connect(path: Path, published: Path) -> duckdb.DuckDBPyConnection:

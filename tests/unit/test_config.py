@@ -506,6 +506,7 @@ def test_what_is_left_out_has_the_documented_default(load: Load) -> None:
     config = load(with_top())
     assert config.model_dump(exclude={"credentials"}) == {
         "store": Path("data/inventory.duckdb"),
+        "memory_limit": None,
         "schedule": None,
         "timezone": "UTC",
         "stale_after": 86_400.0,
