@@ -11,7 +11,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from etl.config import Config
     from etl.extract.discovery import Survey
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _GLANCE = 0.2
 """Seconds between two looks whether to stop."""
+
+_BATCH = 100_000
+"""Files that are compared and applied at once, unless one listing has more."""
 
 
 def sync(
@@ -58,9 +61,10 @@ def sync(
         work = _Work(config, names, store, http)
         started = store.begin(work.config, trigger)
         with closing(work.differences(stop)) as differences:
-            for difference in differences:
-                outcomes.append(store.apply(started, difference))
-                on_outcome(outcomes[-1])
+            for batch in differences:
+                for outcome in store.apply(started, batch):
+                    outcomes.append(outcome)
+                    on_outcome(outcome)
     run = store.finish(started, outcomes, interrupted=work.unfinished)
     if config.rules:
         from etl.report.rules import check  # noqa: PLC0415 - slow, and needed by those who have rules only
@@ -100,16 +104,17 @@ class _Work:
         """Whether something is still to be fetched."""
         return bool(self._pending or self._surveys)
 
-    def differences(self, stop: Event) -> Generator[Difference, None, None]:
-        """Fetch side by side, compare one by one; what lacks much is fetched once more before it is believed."""
+    def differences(self, stop: Event) -> Generator[list[Difference], None, None]:
+        """Fetch side by side, compare what came meanwhile; fetch once more what lacks much."""
         with ThreadPoolExecutor(self._plain.http.workers) as pool:
             try:
                 self._begin(pool)
                 while self.unfinished and not stop.is_set():
                     waiting: list[Future[Any]] = [*self._surveys, *self._pending]
-                    for future in wait(waiting, _GLANCE, FIRST_COMPLETED).done:
-                        if difference := self._taken(future, pool):
-                            yield difference
+                    done = wait(waiting, _GLANCE, FIRST_COMPLETED).done
+                    for batch in _batches([self._taken(future, pool) for future in done]):
+                        if believed := self._compared(batch, pool):
+                            yield believed
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._http.cancel()
@@ -132,19 +137,15 @@ class _Work:
 
         self._pending[pool.submit(fetch, credential, self._http)] = (credential, first)
 
-    def _taken(self, future: Future[Any], pool: ThreadPoolExecutor) -> Difference | None:
-        """Return what is to be applied; None where it is fetched once more."""
+    def _taken(self, future: Future[Any], pool: ThreadPoolExecutor) -> tuple[Credential, Listing]:
         if future in self._surveys:
             return self._surveyed(self._surveys.pop(future), future.result(), pool)
         credential, first = self._pending.pop(future)
-        listing = first.confirmed_by(future.result()) if first else future.result()
-        difference = self._store.compare(credential, listing)
-        if not difference.doubtful:
-            return difference
-        self._fetch(credential, pool, listing)
-        return None
+        return credential, first.confirmed_by(future.result()) if first else future.result()
 
-    def _surveyed(self, workspace: WorkspaceCredential, survey: Survey, pool: ThreadPoolExecutor) -> Difference:
+    def _surveyed(
+        self, workspace: WorkspaceCredential, survey: Survey, pool: ThreadPoolExecutor
+    ) -> tuple[Credential, Listing]:
         """List what was found in a workspace; where that cannot be told, what was known before."""
         if survey.is_complete:
             self._found[workspace.name] = survey.active(workspace)
@@ -152,4 +153,24 @@ class _Work:
         for credential in self.config.credentials:
             if credential.found_in == workspace.name and self._asks_for(credential):
                 self._fetch(credential, pool)
-        return self._store.compare(workspace, survey.listing)
+        return workspace, survey.listing
+
+    def _compared(self, batch: list[tuple[Credential, Listing]], pool: ThreadPoolExecutor) -> list[Difference]:
+        """Return what is to be applied; the others are fetched once more."""
+        differences = self._store.compare(batch)
+        for difference in differences:
+            if difference.doubtful:
+                self._fetch(difference.credential, pool, difference.listing)
+        return [difference for difference in differences if not difference.doubtful]
+
+
+def _batches(found: list[tuple[Credential, Listing]]) -> Iterator[list[tuple[Credential, Listing]]]:
+    """Put small listings together: what is done with them costs the same for one as for many."""
+    batch: list[tuple[Credential, Listing]] = []
+    for credential, listing in found:
+        if batch and sum(len(one.files) for _, one in batch) + len(listing.files) > _BATCH:
+            yield batch
+            batch = []
+        batch.append((credential, listing))
+    if batch:
+        yield batch

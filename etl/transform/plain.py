@@ -8,7 +8,7 @@ Arrow's parser does not hold the interpreter. Any other page is decoded as ordin
 from __future__ import annotations
 
 import json
-from functools import partial
+from functools import cache, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -41,9 +41,10 @@ class Skimmed(list[Any]):
         """Whether they turned out not to be plain."""
 
 
+@cache
 def skimmer(reading: Reading) -> Callable[[bytes], Json | None]:
     """Return a function that skims a page whose records are most likely plain, and returns None for any other."""
-    if reading.plain is None:
+    if reading.plain is None or "file_id" not in reading.fields:
         return lambda _: None
     key = str(reading.fields["file_id"])
     fields: list[Any] = [(key, Annotated[str, msgspec.Meta(min_length=1)])]

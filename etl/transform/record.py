@@ -41,9 +41,9 @@ Source: TypeAlias = str | Callable[[Json], Json]
 """Where a column's value comes from: a key of the provider's record, or a function of the record."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reading:
-    """How one API's records are read."""
+    """How one API's records are read; each is one of a few that live as long as the process."""
 
     fields: Mapping[str, Source]
     """Column of `SCHEMA` -> source. Columns left out stay NULL."""

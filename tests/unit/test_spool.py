@@ -38,7 +38,11 @@ def test_beyond_its_part_of_the_limit_it_takes_a_file_that_has_no_name(tmp_path:
 
 
 @pytest.mark.parametrize("limit", [None, 50_000_000])
-def test_it_tells_whether_an_id_came_twice(tmp_path: Path, limit: int | None) -> None:
+@pytest.mark.parametrize("many", [1, 50_000])
+def test_it_tells_whether_an_id_came_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None, many: int
+) -> None:
+    monkeypatch.setattr("etl.extract.spool._MANY", many)
     with Spool(tmp_path, limit) as spool:
         for batch in batches(4):
             spool.append(batch)

@@ -1,4 +1,4 @@
--- What a listing (`listed`) says against what is known. Ids in $present are there, though unreadable.
+-- What listings (`listed`) of some credentials (`batch`) say against what is known.
 
 -- Two 64-bit hashes, independent of each other, stand for what is compared, so that the join of all holds little.
 create or replace temp macro digest(filename, bytes, purpose, status, status_details, mime_type, created, expires, extra) as row(
@@ -12,20 +12,26 @@ create or replace temp macro digest(filename, bytes, purpose, status, status_det
 );
 
 create or replace temp table touched as
-select coalesce(listed.file_id, known.file_id) as file_id
+select credential, file_id
 from (
     select
-        file_id, provider,
-        digest(filename, bytes, purpose, status, status_details, mime_type, created_at, expires_at, if($track_extra, extra::varchar, null)) as digest
+        credential, file_id, provider,
+        digest(
+            filename, bytes, purpose, status, status_details, mime_type, created_at, expires_at,
+            if(list_contains($tracking, credential), extra::varchar, null)
+        ) as digest
     from listed
 ) as listed
 full join (
     select
-        file_id, provider,
-        digest(filename, bytes, purpose, status, status_details, mime_type, created_at, expires_at, if($track_extra, extra::varchar, null)) as digest
+        credential, file_id, provider,
+        digest(
+            filename, bytes, purpose, status, status_details, mime_type, created_at, expires_at,
+            if(list_contains($tracking, credential), extra::varchar, null)
+        ) as digest
     from files
-    where credential = $credential
-) as known on known.file_id = listed.file_id
+    where credential in (select credential from batch)
+) as known using (credential, file_id)
 where known.file_id is null
     or listed.file_id is null
     or listed.digest <> known.digest
@@ -33,9 +39,11 @@ where known.file_id is null
     or (known.provider is null and listed.provider is not null);
 
 -- A file is expected to be gone once its time has passed, but not if it was still listed a day after that.
+-- What is `present`, though unreadable, is not missing.
 create or replace temp table difference as
 select
-    coalesce(listed.file_id, known.file_id) as file_id,
+    credential,
+    file_id,
     case
         when known.file_id is null then 'new'
         when listed.file_id is null then 'missing'
@@ -52,7 +60,7 @@ select
         case when listed.mime_type is distinct from known.mime_type then 'mime_type' end,
         case when listed.created_at is distinct from known.created_at then 'created_at' end,
         case when listed.expires_at is distinct from known.expires_at then 'expires_at' end,
-        case when $track_extra and listed.extra is distinct from known.extra then 'extra' end
+        case when list_contains($tracking, credential) and listed.extra is distinct from known.extra then 'extra' end
     ], lambda field: field is not null) end as changed_fields,
     case when listed.file_id is not null and known.file_id is not null then list_filter([
         case when known.provider is null and listed.provider is not null then '+provider'
@@ -76,18 +84,19 @@ select
     ], lambda field: field is not null) end as come_and_gone,
     known.bytes as bytes_before,
     listed.file_id is null
-        and has_expired(known.provider, known.created_at, known.expires_at, $observed_at)
+        and has_expired(known.provider, known.created_at, known.expires_at, batch.observed_at)
         and not has_expired(
-            known.provider, known.created_at, known.expires_at,
-            (select last_complete_at - interval 1 day from credentials where name = $credential)
+            known.provider, known.created_at, known.expires_at, credentials.last_complete_at - interval 1 day
         ) as expired,
-    listed.* exclude (file_id) replace (coalesce(listed.provider, known.provider) as provider)
-from (from listed where file_id in (from touched)) as listed
+    listed.* exclude (credential, file_id, nth) replace (coalesce(listed.provider, known.provider) as provider)
+from (from listed semi join touched using (credential, file_id)) as listed
 full join (
-    from files where credential = $credential and file_id in (from touched)
-) as known on known.file_id = listed.file_id
+    from files semi join touched using (credential, file_id) where credential in (select credential from batch)
+) as known using (credential, file_id)
+join batch using (credential)
+join credentials on credentials.name = batch.credential
 where listed.file_id is not null
     or (
-        ($purpose is null or coalesce(known.purpose, $purpose) = $purpose)
-        and known.file_id not in (select unnest(cast($present as varchar[])))
+        (batch.purpose is null or coalesce(known.purpose, batch.purpose) = batch.purpose)
+        and (batch.credential, known.file_id) not in (select (credential, file_id) from present)
     );
