@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _GLANCE = 0.2
 """Seconds between two looks whether to stop."""
 
+_GATHER = 0.3
+"""Seconds that what has come waits for what may come."""
+
 _BATCH = 100_000
 """Files that are compared and applied at once, unless one listing has more."""
 
@@ -110,14 +113,17 @@ class _Work:
             try:
                 self._begin(pool)
                 while self.unfinished and not stop.is_set():
-                    waiting: list[Future[Any]] = [*self._surveys, *self._pending]
-                    done = wait(waiting, _GLANCE, FIRST_COMPLETED).done
-                    for batch in _batches([self._taken(future, pool) for future in done]):
+                    for batch in _batches([self._taken(future, pool) for future in self._come()]):
                         if believed := self._compared(batch, pool):
                             yield believed
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._http.cancel()
+
+    def _come(self) -> set[Future[Any]]:
+        """Wait for what is fetched, and a moment more for what else comes: it is cheaper to take it in together."""
+        waiting: list[Future[Any]] = [*self._surveys, *self._pending]
+        return wait(waiting, _GATHER).done if wait(waiting, _GLANCE, FIRST_COMPLETED).done else set()
 
     def _begin(self, pool: ThreadPoolExecutor) -> None:
         from etl.extract.discovery import survey  # noqa: PLC0415 - slow

@@ -6,7 +6,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +20,8 @@ from etl.transform.plain import Skimmed
 from etl.transform.words import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from etl.extract.http import Http
     from etl.extract.spool import Spool
     from etl.providers import Credential
@@ -110,8 +112,18 @@ def _without_secrets(batch: pa.RecordBatch, secrets: set[str]) -> pa.RecordBatch
     return batch
 
 
-_LARGE = 1000
+_LARGE = 2000
 """Of pages with so many records, some ids are enough to tell that there is a new one."""
+
+
+def _at_once(call: Callable[..., _Read], *args: Any) -> Future[_Read]:
+    """Do what another thread would take longer to begin with."""
+    done: Future[_Read] = Future()
+    try:
+        done.set_result(call(*args))
+    except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
+        done.set_exception(error)
+    return done
 
 
 @dataclass
@@ -140,7 +152,8 @@ class _Pages:
         self._collect(READERS - 1)
         self.count += 1
         self.doubt = page.doubt
-        self._reading.append(self.readers.submit(_read, self.credential, page, self.count))
+        submit = self.readers.submit if len(page.records) >= _LARGE else _at_once
+        self._reading.append(submit(_read, self.credential, page, self.count))
         progress = self._note(page.records.ids if isinstance(page.records, Skimmed) else self._reading[-1].result().ids)
         if self.count > 1 and page.records and not progress:
             raise EndNotProven("a page brought no file that was not listed before")
