@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -35,7 +36,7 @@ from etl.errors import ConfigError
 from etl.extract.engine import Threads
 from etl.extract.fetch import fetch
 from etl.extract.http import Http
-from etl.extract.turns import LEASE, Dealer, Turns
+from etl.extract.turns import LEASE, RemoteDealer, Turns
 from etl.transform.listing import Listing
 from etl.transform.record import SCHEMA, Rejected
 from etl.transform.words import Verdict
@@ -65,6 +66,9 @@ _PULSE = 60.0
 
 DEAD = 3600.0
 """Seconds without a sign after which a run is dead, and its listings are removed."""
+
+_LOOPBACK = "127.0.0.2" if sys.platform == "linux" else None
+"""Of 127.0.0.1, Ray makes the address by which others reach this machine."""
 
 _OBJECTS = 100 * 2**20
 """Bytes of shared memory of a Ray that is started here; next to nothing goes through it."""
@@ -231,20 +235,6 @@ def packed(credentials: Sequence[Credential], costs: Mapping[str, float], tasks:
     return packs
 
 
-class RemoteDealer:
-    """The actor that deals out the turns; one that was lost with its node begins anew, once all are heard."""
-
-    def __init__(self, turns: int) -> None:
-        import ray  # noqa: PLC0415 - an extra that may be missing
-
-        again = ray.get_runtime_context().was_current_actor_reconstructed
-        self._dealer = Dealer(turns, quiet=LEASE if again else 0.0)
-
-    def ask(self, who: str, needs: dict[str, Any]) -> dict[str, Any]:
-        """Grant what is free, as far as it is fair."""
-        return self._dealer.ask(who, needs)
-
-
 def fetch_all(wanted: str, settings: bytes, folder: str, dealer: Any, *parcels: bytes) -> Iterator[list[Kept]]:
     """Fetch credentials on a node of the cluster; tell of each when it is done."""
     import ray  # noqa: PLC0415 - an extra that may be missing
@@ -383,7 +373,7 @@ def _init(ray: Any, address: str, own: str) -> None:
     try:
         if address == "local":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            here = {"_node_ip_address": "127.0.0.1", "_temp_dir": own, "object_store_memory": _OBJECTS}
+            here = {"_node_ip_address": _LOOPBACK, "_temp_dir": own, "object_store_memory": _OBJECTS}
             ray.init(address="local", include_dashboard=False, **here, **quiet)
         else:
             ray.init(address=address, **quiet)

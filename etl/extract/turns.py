@@ -90,6 +90,20 @@ class Dealer:
         return Share(max(need.held, min(fair, free)), fair)
 
 
+class RemoteDealer:
+    """The dealer as an actor of Ray; one that was lost with its node begins anew, once all are heard."""
+
+    def __init__(self, turns: int) -> None:
+        import ray  # noqa: PLC0415 - an extra that may be missing
+
+        again = ray.get_runtime_context().was_current_actor_reconstructed
+        self._dealer = Dealer(turns, quiet=LEASE if again else 0.0)
+
+    def ask(self, who: str, needs: dict[str, Need]) -> dict[str, Share]:
+        """Grant what is free, as far as it is fair."""
+        return self._dealer.ask(who, needs)
+
+
 def _dealt(wanted: Mapping[str, int], turns: int, number: int) -> dict[str, int]:
     """Share turns out: nobody gets more than wanted, or less than another who wanted as much, but for the last one.
 
