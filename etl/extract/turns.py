@@ -8,6 +8,7 @@ sends nothing more itself.
 from __future__ import annotations
 
 import time
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Thread
@@ -96,7 +97,8 @@ class RemoteDealer:
     def __init__(self, turns: int) -> None:
         import ray  # noqa: PLC0415 - an extra that may be missing
 
-        again = ray.get_runtime_context().was_current_actor_reconstructed
+        with warnings.catch_warnings(action="ignore"):  # it uses what it calls deprecated itself
+            again = ray.get_runtime_context().was_current_actor_reconstructed
         self._dealer = Dealer(turns, quiet=LEASE if again else 0.0)
 
     def ask(self, who: str, needs: dict[str, Need]) -> dict[str, Share]:
