@@ -21,12 +21,12 @@ import pytest
 from etl.config import Config
 from etl.load.store import Outcome, Run, open_inventory
 from etl.simulator import FAULTS, Account, Simulator
-from etl.simulator.faults import each_record
+from etl.simulator.faults import each_record, refusal
 from etl.simulator.server import Fault, Request
 from etl.simulator.wire import Reply
 from etl.sync import sync
 
-from .conftest import HTTP, Lab, Row, direct
+from .conftest import HTTP, Lab, Row, behind, direct
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed here: run make test")
 
@@ -165,8 +165,9 @@ def test_every_verdict_is_the_same_as_on_threads(
 ) -> None:
     simulator.page_limit = 20
     credentials = accounts(simulator, len(MIXED) + 6)
-    way = {"type": "portkey", "provider": "anyscale", "authorization": f"sk-{CANARY}-1", "base_url": simulator.url}
-    on_cluster = ray_config(on_ray, shared, [*credentials, way | {"name": "way"}])
+    simulator.accounts["sk-way"] = Account(10)
+    credentials.append(behind(simulator.url, simulator, "sk-way", name="way"))
+    on_cluster = ray_config(on_ray, shared, credentials)
     (tmp_path / "other").mkdir()
     other = Lab(tmp_path / "other", [])
     on_threads = on_cluster.model_copy(update={"ray": None, "store": other.path})
@@ -176,12 +177,13 @@ def test_every_verdict_is_the_same_as_on_threads(
         first = lab.sync(config)
         simulator.reset()
         simulator.faults |= dict(zip(simulator.accounts, (FAULTS[name] for name in MIXED), strict=False))
+        simulator.faults["sk-way"] = refusal(500, "listFiles is not supported by this provider")
         second = lab.sync(config)
         published = lab.published()
         tables = [bare(getattr(published, name)) for name in ("files", "changes", "rejected", "held", "credentials")]
         results.append((told(first), told(second), tables))
     assert results[0] == results[1]
-    assert {row["status"] for row in results[1][1]} == {"complete", "held", "incomplete", "failed"}
+    assert {row["status"] for row in results[1][1]} == {"complete", "held", "incomplete", "failed", "unsupported"}
 
 
 def test_a_list_that_comes_short_once_is_fetched_once_more_and_deletes_nothing(
