@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 TASKS_PER_CPU = 8
 """So that those who are done early have something left to do."""
 
+LARGEST = 1000
+"""Credentials in a task: what is sent with it stays in memory, while Ray may write larger messages to a disk."""
+
 TRIES = 4
 """Tasks that a credential may be in: each time one was lost, the next is smaller, so that one that kills its worker
 takes few with it."""
@@ -143,8 +146,8 @@ class Cluster(Threads):
     def fetch(self, credentials: Sequence[Credential]) -> Sequence[Future[Listing]]:
         """Begin to list credentials."""
         futures = {credential.name: Later() for credential in credentials}
-        most = -(-len(credentials) // self._http_settings.workers)
-        for batch in packed(credentials, self._known_costs, min(most, self._cpus * TASKS_PER_CPU)):
+        most, least = (-(-len(credentials) // each) for each in (self._http_settings.workers, LARGEST))
+        for batch in packed(credentials, self._known_costs, max(least, min(most, self._cpus * TASKS_PER_CPU))):
             self._new.put((batch, [futures[credential.name] for credential in batch], 1))
         return list(futures.values())
 

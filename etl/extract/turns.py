@@ -28,9 +28,9 @@ _AGAIN = 0.2
 """Seconds before one that got less than it needs asks again."""
 
 _SOON = 0.01
-"""Seconds before any other message, so that one tells of what begins at the same time."""
+"""Seconds before a message, so that it tells of all that begins at the same time."""
 
-_ROUND = 1.0
+_ROUND = 2.0
 """Seconds after which others come first, where there are fewer turns than takers."""
 
 
@@ -140,6 +140,11 @@ class _Host:
     def is_short(self) -> bool:
         return self.waiting > 0 and self.using >= self.limit
 
+    @property
+    def owes(self) -> bool:
+        """Whether others wait for what is not in use here."""
+        return self.share.granted > max(self.using, self.share.fair)
+
     def need(self) -> Need:
         """Give back what is not fair to keep, as soon as it is not in use."""
         told = Need(max(self.using, min(self.limit, self.peak)), self.peak)
@@ -209,14 +214,18 @@ class Turns:
     def _renew(self) -> None:
         while not self._closed:
             with self._changed:
-                self._changed.wait_for(
-                    lambda: self._closed or any(one.is_short for one in self._hosts.values()), _EVERY
-                )
+                self._changed.wait_for(self._has_news, _EVERY)
+            time.sleep(_SOON)
+            with self._changed:
                 needs = {name: host.need() for name, host in self._hosts.items()}
-            time.sleep(_AGAIN if self._lacks({name: need for name, need in needs.items() if need.wanted}) else _SOON)
+            if self._lacks({name: need for name, need in needs.items() if need.wanted}) and not self._owes():
+                time.sleep(_AGAIN)
 
     def _has_news(self) -> bool:
-        return self._closed or any(host.is_short for host in self._hosts.values())
+        return self._closed or self._owes() or any(host.is_short for host in self._hosts.values())
+
+    def _owes(self) -> bool:
+        return any(host.owes for host in self._hosts.values())
 
     def _lacks(self, needs: dict[str, Need]) -> bool:
         """Ask for what is needed; return whether it is more than what was granted."""
