@@ -125,8 +125,6 @@ class Cluster(Threads):
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._ray, self._folder = stack.enter_context(_joined(self._settings))
-            lost = self._ray.exceptions
-            self._lost = (lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError)
             self._fetch_all = self._ray.remote(num_returns="streaming", max_retries=0)(fetch_all)
             dealer = self._ray.remote(num_cpus=0, max_restarts=-1)(RemoteDealer)
             self._dealer = dealer.remote(self._http_settings.per_host)
@@ -174,10 +172,13 @@ class Cluster(Threads):
                 self._ray.cancel(stream, force=True)
 
     def _submit(self, credentials: Sequence[Credential], futures: Sequence[Later], tries: int) -> None:
-        parcels = [pickle.dumps(credential) for credential in credentials]  # small ones never leave memory
+        task = _Task(credentials, dict(enumerate(futures)), tries)
         about = version("llm-file-inventory"), pickle.dumps(self._http_settings), str(self._folder)
-        stream = self._fetch_all.remote(*about, self._dealer, *parcels)
-        self._tasks[stream] = _Task(credentials, dict(enumerate(futures)), tries)
+        try:
+            parcels = [pickle.dumps(credential) for credential in credentials]  # small ones never leave memory
+            self._tasks[self._fetch_all.remote(*about, self._dealer, *parcels)] = task
+        except Exception as error:  # noqa: BLE001 - nobody may wait for ever
+            self._end(task, _cause(error))
 
     def _listen(self) -> None:
         """Take in what one task tells, if one does soon."""
@@ -190,15 +191,16 @@ class Cluster(Threads):
                     self._take(self._tasks[stream].waiting.pop(kept.number), kept)
             except StopIteration:
                 self._end(self._tasks.pop(stream), "it ended early")
-            except self._lost as error:
-                self._again(self._tasks.pop(stream), error)
-            except self._ray.exceptions.RayError as error:
+            except self._ray.exceptions.RayTaskError as error:
                 self._end(self._tasks.pop(stream), _cause(error))
+            except self._ray.exceptions.RayError as error:
+                self._again(self._tasks.pop(stream), error)
 
     def _take(self, future: Later, kept: Kept) -> None:
         if kept.name:
             future.read = _Reader(self._folder / kept.name, self._http)
-        future.set_result(kept.listing)
+        error = kept.listing.error and self._http.redact(kept.listing.error)
+        future.set_result(replace(kept.listing, error=error))
 
     def _again(self, task: _Task, error: Exception) -> None:
         """Fetch anew what a lost task did not tell of."""
@@ -332,8 +334,12 @@ class _Reader:
             return _failed(listing.credential, self.http.redact(told))
         self.path.unlink()
         _beside(self.path).unlink(missing_ok=True)
-        rejected = tuple(Rejected(**row) for row in bad.to_pylist()) if bad else ()
+        rejected = tuple(self._clean(Rejected(**row)) for row in bad.to_pylist()) if bad else ()
         return replace(listing, files=files, rejected=rejected)
+
+    def _clean(self, bad: Rejected) -> Rejected:
+        """Blot out the secrets that the task did not know: those of other credentials."""
+        return replace(bad, reason=self.http.redact(bad.reason), record=self.http.blot(bad.record))
 
 
 def _failed(credential: str, error: str) -> Listing:

@@ -237,7 +237,7 @@ def test_a_node_that_is_lost_with_its_tasks_costs_a_retry(
 ) -> None:
     credentials = accounts(simulator, 16)
     on_ray.sync(ray_config(on_ray, shared, credentials[:1]))
-    simulator.latency = 2.0
+    simulator.latency = 1.0
     raylet = nodes.second.all_processes["raylet"][0].process.pid
     struck, lock = Event(), Lock()
 

@@ -135,3 +135,35 @@ def test_a_listing_that_cannot_be_read_has_failed(tmp_path: Path, damage: str) -
     assert (after.status, len(after.files)) == (Verdict.FAILED, 0)
     assert after.error
     assert "do all nodes see the same folder?" in after.error
+
+
+class Broken:
+    """A Ray that takes no task."""
+
+    def remote(self, *_: object) -> Any:
+        raise RuntimeError(f"no task is taken with {KEY}")
+
+
+def test_what_cannot_be_handed_to_ray_has_failed_and_nobody_waits(tmp_path: Path) -> None:
+    config = config_of(ray={"address": "local"})
+    assert config.ray
+    with Http(config) as http:
+        fetching = cluster.Cluster(config, http, config.ray, dict)
+        fetching._folder, fetching._fetch_all, fetching._dealer = tmp_path, Broken(), None
+        future = cluster.Later()
+        fetching._submit(config.credentials, [future], 1)
+        fetching.cancel()
+    done = future.result(0)
+    assert (done.status, done.error) == (
+        Verdict.FAILED,
+        "Ray did not fetch it: RuntimeError: no task is taken with [redacted]",
+    )
+
+
+def test_secrets_of_other_credentials_are_blotted_out_of_what_a_task_left(tmp_path: Path) -> None:
+    bad = Rejected(1, 1, f"is {KEY}", f'{{"id": "{KEY}"}}')
+    kept = cluster._kept(0, listing(rejected=(bad,)), tmp_path)
+    assert kept.name
+    with Http(config_of()) as http:
+        after = cluster._Reader(tmp_path / kept.name, http)(kept.listing)
+    assert after.rejected == (Rejected(1, 1, "is [redacted]", '{"id": "[redacted]"}'),)
