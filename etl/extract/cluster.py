@@ -13,6 +13,7 @@ import pickle
 import secrets
 import shutil
 import signal
+import socket
 import statistics
 import sys
 import tempfile
@@ -69,6 +70,9 @@ _PULSE = 60.0
 
 DEAD = 3600.0
 """Seconds without a sign after which a run is dead, and its listings are removed."""
+
+_PATIENCE = 10.0
+"""Seconds for the head of a cluster to answer."""
 
 _LOOPBACK = "127.0.0.2" if sys.platform == "linux" else None
 """Of 127.0.0.1, Ray makes the address by which others reach this machine."""
@@ -385,6 +389,7 @@ def _init(ray: Any, address: str, own: str) -> None:
             here = {"_node_ip_address": _LOOPBACK, "_temp_dir": own, "object_store_memory": _OBJECTS}
             ray.init(address="local", include_dashboard=False, **here, **quiet)
         else:
+            _knock(address)
             ray.init(address=address, **quiet)
     except Exception as error:  # noqa: BLE001 - Ray raises many kinds
         raise ConfigError(
@@ -395,6 +400,13 @@ def _init(ray: Any, address: str, own: str) -> None:
         if threading.current_thread() is threading.main_thread():
             for one, handler in handlers.items():  # Ray puts its own in their place
                 signal.signal(one, handler)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens: Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from etl.extract.engine import Threads, engine
 from etl.extract.http import Http
 from etl.load.store import open_inventory
 from etl.providers import Credential
+from etl.simulator import Account, Simulator
 from etl.sync import sync
 from etl.transform.listing import Listing
 from etl.transform.record import SCHEMA, Rejected
@@ -167,3 +168,27 @@ def test_secrets_of_other_credentials_are_blotted_out_of_what_a_task_left(tmp_pa
     with Http(config_of()) as http:
         after = cluster._Reader(tmp_path / kept.name, http)(kept.listing)
     assert after.rejected == (Rejected(1, 1, "is [redacted]", '{"id": "[redacted]"}'),)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1"])
+def test_a_cluster_that_does_not_answer_is_told_at_once(address: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=r"^ray\.address: no cluster can be joined at .*; start one with: ray start"):
+        cluster._init(None, address, "")
+    assert time.monotonic() - started < 5
+    cluster._knock("auto")
+
+
+def test_a_credential_costs_the_seconds_that_its_last_listing_took(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.accounts[KEY] = Account(5)
+    credential = {"name": "acme", "type": "openai", "base_url": simulator.url, "api_key": KEY}
+    config = Config.model_validate({"store": tmp_path / "i.duckdb", "credentials": [credential]})
+    with open_inventory(config) as store:
+        assert store.costs() == {}
+        sync(config, store)
+        simulator.latency = 0.2
+        run = sync(config, store)
+        (listing,) = run.listings
+        took = (listing.finished_at - listing.started_at).total_seconds()
+        assert store.costs() == {"acme": pytest.approx(took)}
+        assert took >= 0.2
