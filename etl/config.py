@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SecretStr, ValidationError, model_validator
@@ -104,6 +104,31 @@ class ReportSettings(Settings):
     )
 
 
+def _cluster(value: str) -> str:
+    if value.startswith("ray://"):
+        raise ValueError("is Ray Client, which cannot stream results; run on a node of the cluster, and write auto")
+    if not re.fullmatch(r"auto|local|[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", value):
+        raise ValueError("is no Ray cluster; write auto, HOST:PORT of its head node, or local to start one here")
+    return value
+
+
+class RaySettings(Settings):
+    """A Ray cluster that fetches the listings, for thousands of credentials."""
+
+    address: Annotated[str, AfterValidator(_cluster)] = Field(
+        "auto", description="auto: the cluster that this machine is a node of; HOST:PORT of its head; local: one here."
+    )
+    shared: Path | None = Field(
+        None, description="A folder that all its nodes see, where listings lie until they are applied."
+    )
+
+    @model_validator(mode="after")
+    def _nodes_share_a_folder(self) -> Self:
+        if self.shared is None and self.address != "local":
+            raise ValueError("shared is missing; name a folder that all nodes of the cluster see")
+        return self
+
+
 class Rule(Settings):
     """A check in SQL: what it returns breaks the rule."""
 
@@ -160,6 +185,7 @@ class Config(Settings):
     alerts: Alerts = Field(default_factory=Alerts)
     report: ReportSettings = Field(default_factory=ReportSettings)
     rules: tuple[Rule, ...] = ()
+    ray: RaySettings | None = Field(None, description="Fetch on a Ray cluster; else on threads of this process.")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -455,7 +481,8 @@ def _known_keys(location: Location) -> list[str]:
         if part in KINDS:
             model = KINDS[str(part)].settings
         elif isinstance(part, str) and part != "credentials":
-            model = _parts(model)[part]
+            held = _parts(model)[part]
+            model = next(iter(get_args(held)), held)
     return list(model.model_fields)
 
 

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from threading import BoundedSemaphore, Event, Lock
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import httpx
 import tenacity
@@ -37,7 +37,7 @@ from etl.providers.base import Answer, described
 from etl.transform.plain import decode_json, skimmer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from etl.config import Config
     from etl.providers import Credential
@@ -88,13 +88,29 @@ class _Transient(Unreachable):
         """Seconds the server asked for."""
 
 
-class Http:
-    """A pool of connections for one run; a context manager."""
+class Turn(Protocol):
+    """Lets only so many requests to one host be in flight."""
 
-    def __init__(self, config: Config) -> None:
+    def acquire(self, *, timeout: float) -> bool:
+        """Wait so many seconds for a turn; return whether it came."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+
+class Http:
+    """A pool of connections for one run; a context manager.
+
+    Args:
+        config: Whom to ask, and how.
+        turns: Makes what a request to a host waits for; by default, a semaphore of `http.per_host`.
+    """
+
+    def __init__(self, config: Config, turns: Callable[[str], Turn] | None = None) -> None:
         self._secrets = config.secrets()
         origins = {_origin(httpx.URL(credential.base_url)) for credential in config.credentials}
-        self._hosts = {origin: BoundedSemaphore(config.http.per_host) for origin in origins}
+        turns = turns or (lambda _: BoundedSemaphore(config.http.per_host))
+        self._hosts = {origin: turns(origin) for origin in origins}
         self._memory = config.store.parent, config.memory_limit
         self._stop = Event()
         self._connections: set[socket.socket] = set()

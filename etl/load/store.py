@@ -266,6 +266,10 @@ class Store:
         rows = self._query("found_in", workspace=workspace).to_pylist()
         return {row["name"].removeprefix(f"{workspace}."): row["provider"] for row in rows}
 
+    def costs(self) -> dict[str, float]:
+        """Return the seconds that the last listing of each credential took."""
+        return {row["credential"]: row["seconds"] for row in self._query("costs").to_pylist()}
+
     def begin(self, config: Config, trigger: str) -> Started:
         """Note the start of a run and the credentials as configured."""
         started_at = self.now()
