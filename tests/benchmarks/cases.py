@@ -48,13 +48,12 @@ def floor(url: str, _size: str) -> None:
 
 
 def runs(url: str, _size: str) -> None:
-    """Sync into an empty inventory, then with nothing changed; each twice, as the floor is fetched twice."""
+    """Sync into an empty inventory, then with nothing changed; and both once more, as the floor is fetched twice."""
     for _ in range(2):
         shutil.rmtree(KEPT, ignore_errors=True)
         KEPT.mkdir()
-        _timed(_config(KEPT, url), "first")
-    for _ in range(2):
-        _timed(_config(KEPT, url), "unchanged")
+        for case in ("first", "unchanged"):
+            _timed(_config(KEPT, url), case)
 
 
 def again(url: str, _size: str) -> None:

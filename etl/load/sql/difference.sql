@@ -1,22 +1,13 @@
 -- What listings (`listed`) of some credentials (`batch`) say against what is known.
 
--- Two 64-bit hashes, independent of each other, stand for what is compared, so that the join of all holds little.
-create or replace temp macro digest(filename, bytes, purpose, status, status_details, mime_type, created, expires, extra) as row(
-    hash(filename, bytes, purpose, status, status_details, mime_type, created, expires, extra),
-    hash(
-        concat_ws(
-            chr(0), coalesce(filename, chr(1)), coalesce(purpose, chr(1)), coalesce(status, chr(1)),
-            coalesce(status_details, chr(1)), coalesce(mime_type, chr(1)), coalesce(extra, chr(1))
-        ), expires, created, bytes
-    )
-);
-
+-- One 64-bit hash stands for all that is compared, so that the join of everything is quick and holds little: of
+-- 18,446,744,073,709,551,616 changes it hides one.
 create or replace temp table touched as
 select credential, file_id
 from (
     select
         credential, file_id, provider,
-        digest(
+        hash(
             filename, bytes, purpose, status, status_details, mime_type, created_at, expires_at,
             if(list_contains($tracking, credential), extra::varchar, null)
         ) as digest
@@ -25,7 +16,7 @@ from (
 full join (
     select
         credential, file_id, provider,
-        digest(
+        hash(
             filename, bytes, purpose, status, status_details, mime_type, created_at, expires_at,
             if(list_contains($tracking, credential), extra::varchar, null)
         ) as digest
