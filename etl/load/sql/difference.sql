@@ -1,7 +1,6 @@
 -- What listings (`listed`) of some credentials (`batch`) say against what is known.
 
--- One 64-bit hash stands for all that is compared, so that the join of everything is quick and holds little: of
--- 18,446,744,073,709,551,616 changes it hides one.
+-- One 64-bit hash stands for all that is compared, so that the join of everything is quick and holds little.
 create or replace temp table touched as
 select credential, file_id
 from (
