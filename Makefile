@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet
 READY := .venv/.ready
 
-.PHONY: help setup demo serve test lake check audit faults bench endure model crash format lock schema clean
+.PHONY: help setup demo serve test lake check audit faults bench bench-quick bench-ray endure model crash format lock schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -19,8 +19,9 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 # What only the tests need: the real gateway; the DuckDB versions that readers and hosts have; the clients and the tools
-# of others, each group in an environment of its own.
-OTHERS := $(patsubst %,.%/.ready,duckdb-1.4 duckdb-1.5 lake sdks peers recipes recipes-airflow recipes-superset)
+# of others; Ray; a lake; each group in an environment of its own.
+OTHERS := $(patsubst %,.%/.ready,duckdb-1.4 duckdb-1.5 lake sdks peers recipes recipes-airflow recipes-superset ray)
+RAY = PYTHONPATH=$$(echo $(CURDIR)/.ray/lib/python3*/site-packages)
 
 tests/gateway/node_modules/.ready: tests/gateway/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/gateway --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
@@ -40,7 +41,8 @@ serve: $(READY) ## show the service over two weeks of simulated history
 
 test: $(READY) tests/gateway/node_modules/.ready $(OTHERS) ## run all tests
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/integration/test_ray.py $(PYTEST_ARGS)
+	$(RAY) $(BIN)/coverage run -m pytest tests/integration/test_ray.py $(PYTEST_ARGS)
 	PYTHONPATH=$$(echo $(CURDIR)/.duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit/test_store.py tests/unit/test_upgrade.py tests/unit/test_query.py tests/unit/test_output.py tests/integration/test_runs.py $(PYTEST_ARGS)
 	PYTHONPATH=$(LAKE) $(BIN)/coverage run -m pytest $(LAKE_TESTS) --numprocesses=2 $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
@@ -75,10 +77,17 @@ bench: $(READY) ## measure speed and memory, print and keep the figures
 	$(BIN)/python tests/benchmarks/bench.py
 	$(BIN)/python tests/benchmarks/answers.py
 
+bench-quick: $(READY) ## measure less of it, in under two minutes
+	$(BIN)/python tests/benchmarks/bench.py --quick
+
+bench-ray: $(READY) .ray/.ready ## measure fetching on a Ray cluster of one and two workers; CREDENTIALS=1000 for a quick look
+	$(RAY) $(BIN)/python tests/benchmarks/cluster.py --credentials $(CREDENTIALS)
+
 endure: $(READY) ## 50 readers for a minute while runs go on; four simulated months
 	$(BIN)/python tests/benchmarks/endurance.py load
 	$(BIN)/python tests/benchmarks/endurance.py soak
 
+CREDENTIALS ?= 10000
 SEED ?= 1
 STEPS ?= 10000
 model: $(READY) ## compare the inventory with a plain model after each of 10,000 random steps; make model SEED=2
@@ -96,6 +105,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-vers
 lock: $(READY) ## resolve the dependencies anew
 	$(LOCK) pyproject.toml --extra otel --group dev -o requirements.lock
 	$(LOCK) tests/lake.in -o tests/lake.txt
+	$(LOCK) tests/ray.in --constraint requirements.lock -o tests/ray.txt
 	$(LOCK) tests/peers.in -o tests/peers.txt
 	$(LOCK) tests/recipes.in pyproject.toml -o tests/recipes.txt
 	$(LOCK) tests/recipes-airflow.in pyproject.toml -o tests/recipes-airflow.txt
@@ -108,5 +118,5 @@ schema: $(READY) ## write what is written from the code: JSON Schema, columns, g
 	$(BIN)/python tests/stores/make.py
 
 clean: ## remove all that make made
-	rm -rf .venv .audit .duckdb-* .lake .sdks .peers .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
+	rm -rf .venv .audit .duckdb-* .lake .sdks .peers .ray .recipes* tests/gateway/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache build dist
 	find etl tests -name __pycache__ -type d -prune -exec rm -rf {} +

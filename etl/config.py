@@ -41,6 +41,7 @@ from etl.providers.base import (
     Schedule,
     Secret,
     Settings,
+    Size,
     is_loopback,
 )
 from etl.references import Location, References
@@ -114,6 +115,31 @@ class ReportSettings(Settings):
     )
 
 
+def _cluster(value: str) -> str:
+    if value.startswith("ray://"):
+        raise ValueError("is Ray Client, which cannot stream results; run on a node of the cluster, and write auto")
+    if not re.fullmatch(r"auto|local|[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", value):
+        raise ValueError("is no Ray cluster; write auto, HOST:PORT of its head node, or local to start one here")
+    return value
+
+
+class RaySettings(Settings):
+    """A Ray cluster that fetches the listings, for thousands of credentials."""
+
+    address: Annotated[str, AfterValidator(_cluster)] = Field(
+        "auto", description="auto: the cluster that this machine is a node of; HOST:PORT of its head; local: one here."
+    )
+    shared: Path | None = Field(
+        None, description="A folder that all its nodes see, where listings lie until they are applied."
+    )
+
+    @model_validator(mode="after")
+    def _nodes_share_a_folder(self) -> Self:
+        if self.shared is None and self.address != "local":
+            raise ValueError("shared is missing; name a folder that all nodes of the cluster see")
+        return self
+
+
 class Rule(Settings):
     """A check in SQL: what it returns breaks the rule."""
 
@@ -151,6 +177,9 @@ class Config(Settings):
         Path("data/inventory.duckdb"),
         description="The published database, with the writer's beside it; or a DuckLake that many hosts share.",
     )
+    memory_limit: Size | None = Field(
+        None, description="About how much a run may take, such as 1.5GB; more is spilled to files beside the store."
+    )
     schedule: Schedule | None = Field(None, description="When the service syncs.")
     jitter: Duration | None = Field(
         None, description="Shift each schedule by a random time up to this, so that many instances do not ask at once."
@@ -171,6 +200,7 @@ class Config(Settings):
     alerts: Alerts = Field(default_factory=Alerts)
     report: ReportSettings = Field(default_factory=ReportSettings)
     rules: tuple[Rule, ...] = ()
+    ray: RaySettings | None = Field(None, description="Fetch on a Ray cluster; else on threads of this process.")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

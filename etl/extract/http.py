@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import socket
@@ -14,11 +13,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
+from pathlib import Path
 from threading import BoundedSemaphore, Event, Lock
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import httpx
-import msgspec
 import tenacity
 
 from etl.errors import (
@@ -33,12 +32,13 @@ from etl.errors import (
     redact,
 )
 from etl.extract import tls
+from etl.extract.spool import Spool
 from etl.providers import adapter
 from etl.providers.base import Answer, described
-from etl.transform.plain import plain_decoder
+from etl.transform.plain import decode_json, skimmer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from etl.config import Config
     from etl.providers import Credential
@@ -71,7 +71,6 @@ SPENT = frozenset(
 """Error codes of a 429 that is no throttle: the money is spent."""
 
 _MOST_REDIRECTS = 3
-_MOST_DIGITS = 4000  # Python reads no longer ones: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
 
 _HINTS = {
     401: "the key is not accepted; check that it is current and belongs to this route",
@@ -90,13 +89,30 @@ class _Transient(Unreachable):
         """Seconds the server asked for."""
 
 
-class Http:
-    """A pool of connections for one run; a context manager."""
+class Turn(Protocol):
+    """Lets only so many requests to one host be in flight."""
 
-    def __init__(self, config: Config) -> None:
+    def acquire(self, *, timeout: float) -> bool:
+        """Wait so many seconds for a turn; return whether it came."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+
+class Http:
+    """A pool of connections for one run; a context manager.
+
+    Args:
+        config: Whom to ask, and how.
+        turns: Makes what a request to a host waits for; by default, a semaphore of `http.per_host`.
+    """
+
+    def __init__(self, config: Config, turns: Callable[[str], Turn] | None = None) -> None:
         self._secrets = config.secrets()
         origins = {_origin(httpx.URL(credential.base_url)) for credential in config.credentials}
-        self._hosts = {origin: BoundedSemaphore(config.http.per_host) for origin in origins}
+        turns = turns or (lambda _: BoundedSemaphore(config.http.per_host))
+        self._hosts = {origin: turns(origin) for origin in origins}
+        self._memory = (config.store.parent if isinstance(config.store, Path) else None), config.memory_limit
         self._stop = Event()
         self._connections: set[socket.socket] = set()
         self._keepalive = config.http.workers
@@ -141,6 +157,10 @@ class Http:
             self._connections.add(connection)
             if self._stop.is_set():
                 _hang_up(connection)
+
+    def spool(self) -> Spool:
+        """Return where a listing keeps its records."""
+        return Spool(*self._memory)
 
     def pause(self, seconds: float) -> None:
         """Sleep; raise Cancelled when the run is told to stop."""
@@ -194,18 +214,20 @@ class Http:
             self._hosts[origin].release()
 
     def _body(self, response: httpx.Response, limit: int, page_until: float, until: float) -> bytes:
-        body = bytearray()
+        chunks, size = [], 0
         for chunk in response.iter_bytes():
-            body += chunk
+            chunks.append(chunk)
+            size += len(chunk)
             if self._stop.is_set():
                 raise Cancelled("the run was told to stop")
-            if len(body) > limit:
+            if size > limit:
                 raise WrongShape(f"{_place(response.url)} sent more than max_page_bytes ({limit}) for one page")
-            if time.monotonic() > until:
+            now = time.monotonic()
+            if now > until:
                 raise Unreachable("it took longer than listing_timeout")
-            if time.monotonic() > page_until:
+            if now > page_until:
                 raise _Transient(f"{_place(response.url)} took longer than page_timeout for one page")
-        return bytes(body)
+        return b"".join(chunks)
 
 
 @dataclass
@@ -219,6 +241,8 @@ class Getter:
     bytes_received: int = 0
     stalled: bool = False
     """Whether the last page brought nothing new: then there is no next one."""
+    skims: bool = True
+    """Whether pages are most likely plain, and then skimmed first."""
     _asked: set[httpx.URL] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -229,7 +253,7 @@ class Getter:
             **{name.lower(): value for name, value in own.items()},
         }
         self._unsupported = provider.unsupported
-        self._plain = plain_decoder(provider.reading)
+        self._skim = skimmer(provider.reading)
         rate = self.credential.http.requests_per_second
         at_once = int(rate) if rate == int(rate) else 1
         self._sent: deque[float] = deque(maxlen=at_once)
@@ -296,7 +320,8 @@ class Getter:
     def _answer(self, response: httpx.Response, content: bytes) -> Answer:
         place = _place(response.url)
         if response.is_success:
-            return Answer(self._plain(content) or decode(content, place), response.headers)
+            skimmed = self._skim(content) if self.skims else None
+            return Answer(skimmed or decode(content, place), response.headers)
         try:
             body = decode(content, place)
         except WrongShape:
@@ -317,13 +342,9 @@ class Getter:
 
 
 def decode(content: bytes, place: str) -> Json:
-    """Decode JSON; whole numbers keep every digit. Raise WrongShape if it is none."""
+    """Decode JSON; raise WrongShape if it is none."""
     try:
-        return msgspec.json.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
-    try:  # slower, and more forgiving: lone surrogates and stray bytes spoil one record, not the page
-        return json.loads(content.decode("utf-8", "surrogateescape"), parse_constant=_no_constant, parse_int=_whole)
+        return decode_json(content)
     except (ValueError, RecursionError):
         kind = "an empty body" if not content else "a web page" if content.lstrip()[:1] == b"<" else "no valid JSON"
         raise WrongShape(f"{place} answered with {kind} instead of a file list") from None
@@ -387,14 +408,6 @@ def _wait(state: tenacity.RetryCallState) -> float:
 def _is_spent(body: Json) -> bool:
     error = body.get("error") if isinstance(body, dict) else None
     return isinstance(error, dict) and not SPENT.isdisjoint(str(error.get(key)) for key in ("code", "type"))
-
-
-def _whole(digits: str) -> int | str:
-    return int(digits) if len(digits) < _MOST_DIGITS else digits
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _origin(url: httpx.URL) -> str:

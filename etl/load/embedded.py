@@ -147,7 +147,7 @@ def _connect(path: Path, published: Path) -> duckdb.DuckDBPyConnection:
         if holder := re.search(r"lock is held in (.+?) \(PID (\d+)\)", str(error)):
             raise StoreBusy(f"{path} is open in {holder[1]} (process {holder[2]}); close it there first") from None
         raise StoreError(f"{path} cannot be opened: {_told(error, path, published)}") from None
-    connection.execute("set timezone = 'UTC'; set enable_progress_bar = false")
+    connection.execute("set timezone = 'UTC'; set enable_progress_bar = false; set preserve_insertion_order = false")
     return connection
 
 

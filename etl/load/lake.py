@@ -39,6 +39,13 @@ _TRIES = 5
 """Of a commit that met another one, which the lock around commits leaves to those who write without asking for it."""
 
 
+_SETTINGS = """
+set ducklake_max_retry_count = 0;
+set timezone = 'UTC';
+set enable_progress_bar = false;
+set preserve_insertion_order = false;
+"""
+
 _SHUT = """
 set python_enable_replacements = false;
 set allowed_directories = [{folder}];
@@ -64,7 +71,7 @@ class InLake:
         """Attach the lake; make it if need be."""
         connection = _open(self.path)
         _attach(self.path, connection, "store")
-        connection.execute("set ducklake_max_retry_count = 0; set timezone = 'UTC'; set enable_progress_bar = false")
+        connection.execute(_SETTINGS)
         return connection
 
     def whole(self, connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:

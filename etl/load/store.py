@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
@@ -21,11 +22,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.errors import ConfigError, NothingHeld, StoreBusy, StoreError, nearest
 from etl.load.home import home
 from etl.load.keep import summed
 from etl.providers import WorkspaceCredential
+from etl.transform.record import INSTANT, SCHEMA
 from etl.transform.words import Change, Verdict
 
 if TYPE_CHECKING:
@@ -213,15 +216,17 @@ class Store:
 
     Args:
         place: The published database, beside which the writer works in `NAME.writer.duckdb`; or a lake.
+        memory_limit: Bytes that the whole process should take; DuckDB takes half of it, and spills the rest.
 
     Raises:
         StoreBusy: Another process writes to this store.
         StoreError: It cannot be opened.
     """
 
-    def __init__(self, place: str | Place) -> None:
+    def __init__(self, place: str | Place, *, memory_limit: int | None = None) -> None:
         self._home = home(Path(place) if isinstance(place, str) else place)
         self._keeper = self._home.keeper
+        self._memory_limit = memory_limit
         self.path = self._home.path
         """Where what is not published yet can be read."""
         self._open: duckdb.DuckDBPyConnection | None = None
@@ -284,6 +289,10 @@ class Store:
         rows = self._query("found_in", workspace=workspace).to_pylist()
         return {row["name"].removeprefix(f"{workspace}."): row["provider"] for row in rows}
 
+    def costs(self) -> dict[str, float]:
+        """Return the seconds that the last listing of each credential took."""
+        return {row["credential"]: row["seconds"] for row in self._query("costs").to_pylist()}
+
     def begin(self, config: Config, trigger: str) -> Started:
         """Note the start of a run and the credentials as configured."""
         started_at = self.now()
@@ -304,75 +313,81 @@ class Store:
         with self._table("configured", _configured(config)):
             self._whole(lambda: self._sql("configured"))
 
-    def compare(self, credential: Credential, listing: Listing) -> Difference:
-        """Find what the listing would change; it stays at hand until the next call.
+    def compare(self, found: Sequence[tuple[Credential, Listing]]) -> list[Difference]:
+        """Find what listings would change, each of another credential; it stays at hand until the next call.
 
         A field that goes for every file stays as it was known; one that comes for every file is taken over
         without a change: both are news about the API, not about the files.
         """
-        known = not self._row("nothing_known", credential=credential.name)["nothing_known"]
-        fields = self._differ(credential, listing, listing.files if known else listing.files.slice(0, 0))
-        if gone := [field[1:] for field in fields if field.startswith("-")]:
-            listing = self._completed(credential, listing, gone)
-            fields = self._differ(credential, listing, listing.files)
-        if fields:
-            self._sql("came", came=[field[1:] for field in fields])
-        counts = self._row("counts", credential=credential.name, purpose=credential.purpose)
-        return Difference(listing, credential, all_new=not known, **counts)
+        with self._table("batch", _batch(found)):
+            new = set(self._query("nothing_known")["credential"].to_pylist())
+            news = self._differ(found, new)
+            if gone := _signed("-", news):
+                found = [(credential, self._completed(listing, gone)) for credential, listing in found]
+                news = self._differ(found, new)
+            if came := _signed("+", news):
+                with self._table("came", pa.table({"credential": list(came), "fields": list(came.values())})):
+                    self._sql("came")
+            counts = {row.pop("credential"): row for row in self._query("counts").to_pylist()}
+        return [
+            Difference(listing, credential, all_new=credential.name in new, **counts[credential.name])
+            for credential, listing in found
+        ]
 
-    def _differ(self, credential: Credential, listing: Listing, files: pa.Table) -> list[str]:
-        """Find the difference; return the fields that came (+) or went (-) for every one of many files."""
-        with self._table("listed", files):
-            self._sql(
-                "difference",
-                credential=credential.name,
-                purpose=credential.purpose,
-                track_extra=credential.track_extra,
-                present=_present(listing),
-                observed_at=listing.finished_at,
-            )
-            told = [name for name in files.column_names if files[name].null_count < len(files)]
-            fields: list[str] = self._row("api_fields", few=credential.brake.count, told=told)["fields"]
-        return fields
+    def _differ(self, found: Sequence[tuple[Credential, Listing]], new: set[str]) -> dict[str, list[str]]:
+        """Find the differences; return the fields that came (+) or went (-) for every one of many files, by name."""
+        known = [listing for _, listing in found if listing.credential not in new]
+        tracking = [credential.name for credential, _ in found if credential.track_extra]
+        with self._table("listed", _listed(known)), self._table("present", _present(known)):
+            self._sql("difference", tracking=tracking)
+            return {row["credential"]: row["fields"] for row in self._query("api_fields").to_pylist()}
 
-    def _completed(self, credential: Credential, listing: Listing, gone: list[str]) -> Listing:
+    def _completed(self, listing: Listing, gone: dict[str, list[str]]) -> Listing:
+        if listing.credential not in gone:
+            return listing
         with self._table("listed", listing.files):
-            files = self._query("completed", credential=credential.name, gone=gone)
+            files = self._query("completed", credential=listing.credential, gone=gone[listing.credential])
         return replace(listing, files=files.cast(listing.files.schema))
 
-    def apply(self, started: Started, difference: Difference) -> Outcome:
-        """Apply the difference found last, whole or not at all."""
-        listing = difference.listing
-        decision = {
-            "run_id": started.run_id,
-            "credential": listing.credential,
-            "observed_at": max(listing.finished_at, started.started_at),
-            "first": difference.baseline,
-            "complete": listing.status is Verdict.COMPLETE,
-            "hold": difference.doubt is not None,
-            "present": _present(listing),
-        }
+    def apply(self, started: Started, differences: Sequence[Difference]) -> list[Outcome]:
+        """Apply differences that were found last, all of them whole or none at all; the others are dropped."""
+        listings = [difference.listing for difference in differences]
 
-        def apply() -> Outcome:
-            decide = difference.touched or difference.held
-            if decide:
-                self._sql("decide", **decision)
-            outcome = _outcome(difference, started, self._row("decided_counts"))
-            if difference.all_new:
-                self._sql("first", change="baseline" if difference.baseline else "created", **decision)
-            elif decide:
-                self._sql("apply", **decision)
-                self._sql("delete", **decision)
-            if listing.rejected:
-                self._sql("rejected", **decision)
-            self._sql("listing", **asdict(outcome))
-            return outcome
+        def apply() -> list[Outcome]:
+            counts = self._decide(started, differences)
+            outcomes = [_outcome(one, started, Counter(counts.get(one.credential.name))) for one in differences]
+            if any(one.all_new for one in differences):
+                self._sql("first", run_id=started.run_id)
+            if counts:
+                self._sql("apply", run_id=started.run_id)
+            if any(outcome.deleted for outcome in outcomes):
+                self._sql("delete", run_id=started.run_id)
+            if any(outcome.rejected for outcome in outcomes):
+                self._sql("rejected", run_id=started.run_id)
+            with self._table("outcomes", _outcomes(outcomes)):
+                self._sql("listing")
+            return outcomes
 
-        with self._table("listed", listing.files), self._table("bad", _bad(listing)):
-            outcome = self._whole(apply)
-        if not isinstance(difference.credential, WorkspaceCredential):  # on whose lease those found in it are listed
-            self._keeper.free(listing.credential)
-        return outcome
+        with (
+            self._table("batch", _decisions(started, differences)),
+            self._table("listed", _listed(listings)),
+            self._table("present", _present(listings)),
+            self._table("bad", _bad(listings)),
+        ):
+            outcomes = self._whole(apply)
+        # On the lease of a workspace those found in it are listed.
+        done = [one.credential for one in differences if not isinstance(one.credential, WorkspaceCredential)]
+        self._keeper.free(*(credential.name for credential in done))
+        return outcomes
+
+    def _decide(self, started: Started, differences: Sequence[Difference]) -> dict[str, dict[str, int]]:
+        """Decide on every difference; return how many there are of each kind, by credential."""
+        if any(one.held for one in differences):
+            self._sql("came_back")
+        if not any(one.touched for one in differences):
+            return {}
+        self._sql("decide", run_id=started.run_id)
+        return {row.pop("credential"): row for row in self._query("decided_counts").to_pylist()}
 
     def finish(self, started: Started, outcomes: Sequence[Outcome], *, interrupted: bool = False) -> Run:
         """Note the end of a run, and sum it up; others can open the database until more is written."""
@@ -404,7 +419,8 @@ class Store:
             held = self._held(name)
             self._sql("approved", credential=name)
             self._sql("decided", credential=name)
-            self._sql("delete", credential=name, run_id=held["run_id"], observed_at=self.now())
+            with self._table("batch", pa.table({"credential": [name], "observed_at": [self.now()]})):
+                self._sql("delete", run_id=held["run_id"])
             return int(held["files"])
 
         return self._decided(name, decide)
@@ -532,6 +548,8 @@ class Store:
     def _connection(self) -> duckdb.DuckDBPyConnection:
         if self._open is None:
             self._open = self._home.connect()
+            if self._memory_limit:
+                self._open.execute("set memory_limit = ?", [f"{self._memory_limit // 2}B"])
         return self._open
 
     def _close(self) -> None:
@@ -552,7 +570,8 @@ class Store:
         try:
             yield
         finally:
-            self._connection.unregister(name)
+            with suppress(duckdb.Error):  # in a transaction that was aborted, nothing can be done any more
+                self._connection.unregister(name)
 
     def _sql(self, name: str, **params: Any) -> None:
         try:
@@ -581,7 +600,7 @@ class Store:
 
 def open_inventory(config: Config) -> Store:
     """Open the store that a configuration names, for writing; use it in a `with`."""
-    return Store(config.store)
+    return Store(config.store, memory_limit=config.memory_limit)
 
 
 @cache
@@ -611,20 +630,106 @@ def _configured(config: Config) -> pa.Table:
     )
 
 
-def _present(listing: Listing) -> list[str]:
+def _batch(found: Sequence[tuple[Credential, Listing]]) -> pa.Table:
+    """Tell what is to be known of each listing when it is compared."""
+    rows = [
+        {
+            "credential": credential.name,
+            "purpose": credential.purpose,
+            "few": credential.brake.count,
+            "told": [name for name in files.column_names if files[name].null_count < len(files)],
+            "files": len(files),
+            "observed_at": listing.finished_at,
+        }
+        for credential, listing in found
+        for files in [listing.files]
+    ]
+    return pa.Table.from_pylist(rows, _BATCH)
+
+
+_BATCH = pa.schema(
+    [
+        ("credential", pa.string()),
+        ("purpose", pa.string()),
+        ("few", pa.int64()),
+        ("told", pa.list_(pa.string())),
+        ("files", pa.int64()),
+        ("observed_at", INSTANT),
+    ]
+)
+
+
+def _decisions(started: Started, differences: Sequence[Difference]) -> pa.Table:
+    """Tell what is to be known of each listing when it is applied."""
+    rows = [
+        {
+            "credential": one.credential.name,
+            "all_new": one.all_new,
+            "first": one.baseline,
+            "complete": one.listing.status is Verdict.COMPLETE,
+            "hold": one.doubt is not None,
+            "observed_at": max(one.listing.finished_at, started.started_at),
+        }
+        for one in differences
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def _listed(listings: Sequence[Listing]) -> pa.Table:
+    """Put the records of several listings together, each with its credential, and number them."""
+    rows = pa.concat_tables([_LISTED.empty_table(), *(_named(listing) for listing in listings)])
+    return rows.append_column("nth", pc.cumulative_sum(pa.repeat(1, len(rows))))
+
+
+_NAME = pa.dictionary(pa.int8(), pa.string())
+_LISTED = pa.schema([pa.field("credential", _NAME), *SCHEMA])
+
+
+def _named(listing: Listing) -> pa.Table:
+    first = pa.repeat(pa.scalar(0, pa.int8()), len(listing.files))
+    return listing.files.add_column(0, "credential", pa.DictionaryArray.from_arrays(first, [listing.credential]))
+
+
+def _present(listings: Sequence[Listing]) -> pa.Table:
     """Name the files that are there although their records cannot be read."""
-    return [bad.file_id for bad in listing.rejected if bad.file_id is not None]
+    found = [(one.credential, bad.file_id) for one in listings for bad in one.rejected if bad.file_id is not None]
+    rows = [{"credential": name, "file_id": file_id} for name, file_id in found]
+    return pa.Table.from_pylist(rows, pa.schema([("credential", pa.string()), ("file_id", pa.string())]))
 
 
-def _bad(listing: Listing) -> pa.Table:
-    columns = ("page", "position", "reason", "record")
-    schema = pa.schema(
-        [("page", pa.int64()), ("position", pa.int64()), ("reason", pa.string()), ("record", pa.string())]
-    )
-    return pa.table({name: [getattr(bad, name) for bad in listing.rejected] for name in columns}, schema)
+def _bad(listings: Sequence[Listing]) -> pa.Table:
+    rows = [
+        {"credential": one.credential} | {name: getattr(bad, name) for name in _REJECTED.names[1:]}
+        for one in listings
+        for bad in one.rejected
+    ]
+    return pa.Table.from_pylist(rows, _REJECTED)
 
 
-def _outcome(difference: Difference, started: Started, counts: dict[str, int]) -> Outcome:
+_REJECTED = pa.schema(
+    [
+        ("credential", pa.string()),
+        ("page", pa.int64()),
+        ("position", pa.int64()),
+        ("reason", pa.string()),
+        ("record", pa.string()),
+    ]
+)
+
+
+def _outcomes(outcomes: Sequence[Outcome]) -> pa.Table:
+    kinds = {"str": pa.string(), "str | None": pa.string(), "int": pa.int64(), "datetime": INSTANT}
+    schema = pa.schema([(field.name, kinds[str(field.type)]) for field in fields(Outcome)])
+    return pa.Table.from_pylist([asdict(outcome) for outcome in outcomes], schema)
+
+
+def _signed(sign: str, found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return the fields that came (+) or went (-), of those that did."""
+    signed = {name: [field[1:] for field in named if field[0] == sign] for name, named in found.items()}
+    return {name: named for name, named in signed.items() if named}
+
+
+def _outcome(difference: Difference, started: Started, counts: Counter[str]) -> Outcome:
     listing = difference.listing
     if difference.all_new:
         counts["baseline" if difference.baseline else "created"] = len(listing.files)

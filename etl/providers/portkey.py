@@ -316,4 +316,6 @@ def unsupported(status: int, body: Json) -> bool:
     return status == 500 and ("listFiles is not supported" in message or message == "Model is required")  # noqa: PLR2004
 
 
-PORTKEY = Provider("portkey", PortkeyCredential, headers, pages, READING, unsupported=unsupported, behind=behind)
+LISTED = replace(READING, looked_at=frozenset({"id", "filename", "size_bytes"}))
+
+PORTKEY = Provider("portkey", PortkeyCredential, headers, pages, LISTED, unsupported=unsupported, behind=behind)

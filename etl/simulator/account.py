@@ -125,11 +125,12 @@ class Account:
             self.remove(*keys)
             return keys
 
-    def oldest(self, count: int) -> "Account":
-        """Return an account that holds the oldest of these files alone."""
+    def oldest(self, count: int, purpose: str | None = None) -> "Account":
+        """Return an account that holds the oldest of these files alone, of those on the list of a purpose."""
         part = Account(now=self.now, prefix=self.prefix)
         with self._lock:
-            part._put(list(self.files.values())[:count])
+            ids, _ = self._view(purpose)
+            part._put([self.files[key] for key in ids[:count]])
         return part
 
     def page(self, limit: int, order: str = "desc", after: str | None = None, purpose: str | None = None) -> Json:

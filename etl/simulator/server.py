@@ -33,7 +33,7 @@ class Request:
     listing: Callable[[Mapping[str, str]], Reply] = field(default=lambda _: Reply(), repr=False, compare=False)
     """The healthy answer to the same request with other parameters."""
     holding: Callable[[int], Reply] = field(default=lambda _: Reply(), repr=False, compare=False)
-    """The healthy answer, were only so many of the oldest files there."""
+    """The healthy answer, were only so many of the oldest files there that are asked for."""
     dialect: Dialect = OPENAI
     """How the list is worded."""
 
@@ -128,7 +128,7 @@ class Simulator:
             request = replace(
                 request,
                 listing=self._pages(held, request, account),
-                holding=lambda count: self._pages(held.oldest(count), request)(params),
+                holding=lambda count: self._pages(held.oldest(count, params.get("purpose")), request)(params),
             )
         with self._lock:
             if method == HTTPMethod.GET and is_list:

@@ -1,6 +1,6 @@
 """Turn one page of a provider's records into an Arrow batch.
 
-`_record` is the definition of what a value means; plain records, which need no second look, are read in columns.
+`_record` is the definition of what a value means; records that are plain are read in columns.
 """
 
 from __future__ import annotations
@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
-import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from etl.transform.record import INSTANT, MILLISECONDS_FROM, MOST_BYTES, SCHEMA, Json, Reading, Rejected, Source
+from etl.transform.plain import Skimmed, columns, decode_json
+from etl.transform.record import MILLISECONDS_FROM, MOST_BYTES, SCHEMA, Json, Reading, Rejected, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,31 +29,24 @@ def normalise(
 ) -> tuple[pa.RecordBatch, list[Rejected]]:
     """Return the good records as a batch in `SCHEMA`, and the bad ones with their reasons.
 
-    Records come as JSON objects, or as the typed ones of `plain_decoder`.
+    Records come as JSON objects, or skimmed.
     """
     rejected: list[Rejected] = []
-    if records and isinstance(records[0], msgspec.Struct):
-        columns = _columns(records, reading)
-    else:
-        rows, rejected = _one_by_one(records, reading, page)
-        columns = {field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in SCHEMA}
-    size = len(columns["file_id"])
-    columns["provider"] = pa.nulls(size, pa.string()) if provider is None else pa.repeat(provider, size)
-    return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA), rejected
+    found = columns(records, reading) if isinstance(records, Skimmed) else None
+    if found is None:
+        rows, rejected = _one_by_one(_whole(records, reading), reading, page)
+        found = {field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in SCHEMA}
+    size = len(found["file_id"])
+    found["provider"] = pa.nulls(size, pa.string()) if provider is None else pa.repeat(provider, size)
+    return pa.RecordBatch.from_arrays([found[name] for name in SCHEMA.names], schema=SCHEMA), rejected
 
 
-def _columns(records: Sequence[Json], reading: Reading) -> dict[str, pa.Array]:
-    """Read plain records column by column."""
-    columns = {field.name: pa.nulls(len(records), field.type) for field in SCHEMA}
-    for name, source in reading.fields.items():
-        values = list(map(attrgetter(str(source)), records))
-        kind = SCHEMA.field(name).type
-        if kind == INSTANT:
-            columns[name] = pa.array(values, pa.timestamp("s", tz="UTC")).cast(INSTANT)
-        else:
-            column = pa.array(values, kind)
-            columns[name] = pc.if_else(pc.equal(column, ""), None, column) if "" in values else column
-    return columns
+def _whole(records: Sequence[Json], reading: Reading) -> Sequence[Json]:
+    if not isinstance(records, Skimmed):
+        return records
+    records.odd = True
+    whole: Sequence[Json] = decode_json(records.page)[reading.records]
+    return whole
 
 
 def _value(record: Json, source: Source) -> Json:

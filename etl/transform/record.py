@@ -41,9 +41,9 @@ Source: TypeAlias = str | Callable[[Json], Json]
 """Where a column's value comes from: a key of the provider's record, or a function of the record."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reading:
-    """How one API's records are read."""
+    """How one API's records are read; each is one of a few that live as long as the process."""
 
     fields: Mapping[str, Source]
     """Column of `SCHEMA` -> source. Columns left out stay NULL."""
@@ -54,10 +54,26 @@ class Reading:
     records: str = "data"
     """Key of the page's envelope under which the records are."""
 
+    looked_at: frozenset[str] = frozenset({"id"})
+    """Keys of a record that the provider's adapter itself looks at."""
+
     @cached_property
     def known(self) -> frozenset[str]:
         """Every key with a meaning; the others go to `extra`."""
         return self.ignored.union(source for source in self.fields.values() if isinstance(source, str))
+
+    @cached_property
+    def plain(self) -> list[pa.Field] | None:
+        """What the fields of a record look like where all are plain; None where a function reads one of them.
+
+        Times are unix seconds, and what is ignored is text.
+        """
+        sources = {source: name for name, source in self.fields.items() if isinstance(source, str)}
+        if len(sources) < len(self.fields):
+            return None
+        kinds = {key: SCHEMA.field(name).type for key, name in sources.items()}
+        kinds |= dict.fromkeys(self.ignored - kinds.keys(), pa.string())
+        return [pa.field(key, pa.int64() if kind == INSTANT else kind) for key, kind in kinds.items()]
 
 
 @dataclass(frozen=True)

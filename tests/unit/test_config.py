@@ -506,6 +506,7 @@ def test_what_is_left_out_has_the_documented_default(load: Load) -> None:
     config = load(with_top())
     assert config.model_dump(exclude={"credentials"}) == {
         "store": Path("data/inventory.duckdb"),
+        "memory_limit": None,
         "schedule": None,
         "timezone": "UTC",
         "stale_after": 86_400.0,
@@ -538,6 +539,7 @@ def test_what_is_left_out_has_the_documented_default(load: Load) -> None:
         "alerts": {"to": (), "repeat": 86_400.0, "expiring_within": 604_800.0},
         "report": {"schedule": None, "since": 604_800.0, "format": "html"},
         "rules": (),
+        "ray": None,
     }
 
 
@@ -983,3 +985,43 @@ def test_secrets_that_everybody_may_read_are_warned_of(tmp_path: Path) -> None:
     with_secret(tmp_path, "").chmod(0o644)
     (tmp_path / "secret").chmod(0o600)
     assert list(load_config(path).exposed()) == []
+
+
+# Ray
+
+
+@pytest.mark.parametrize("address", ["auto", "head.example.com:6379", "10.0.0.1:6379", "[fd00::1]:6379"])
+def test_a_cluster_is_named_with_the_folder_that_its_nodes_share(load: Load, address: str) -> None:
+    ray = load(with_top(ray={"address": address, "shared": "/mnt/listings"})).ray
+    assert ray
+    assert (ray.address, ray.shared) == (address, Path("/mnt/listings"))
+
+
+def test_a_ray_that_is_started_here_needs_no_folder(load: Load) -> None:
+    ray = load(with_top(ray={"address": "local"})).ray
+    assert ray
+    assert ray.shared is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({}, "ray: shared is missing; name a folder that all nodes of the cluster see"),
+        ({"adress": "auto", "shared": "x"}, "ray.adress: unknown key; did you mean address?"),
+        (
+            {"address": "ray://head:10001", "shared": "x"},
+            "ray.address: is Ray Client, which cannot stream results; run on a node of the cluster, and write auto",
+        ),
+        (
+            {"address": "head", "shared": "x"},
+            "ray.address: is no Ray cluster; write auto, HOST:PORT of its head node, or local to start one here",
+        ),
+    ],
+)
+def test_a_cluster_that_cannot_be_meant_is_refused(faults: Faults, settings: dict[str, str], fault: str) -> None:
+    assert faults(with_top(ray=settings)) == [fault]
+
+
+def test_an_unknown_key_of_a_rule_is_named(faults: Faults) -> None:
+    rule = {"name": "r", "query": "select 1", "message": "Mend it.", "severty": "warning"}
+    assert faults(with_top(rules=[rule])) == ["rules[0].severty: unknown key; did you mean severity?"]

@@ -18,6 +18,7 @@ from etl.providers.base import Credential, Get, Page
 from etl.simulator import FAULTS, Account, Fault, Reply, Request, Simulator
 from etl.simulator.faults import bent, body, fields, instead, one_record, page_of, rate_limited
 from etl.transform.listing import Listing
+from etl.transform.normalise import normalise
 from etl.transform.record import SCHEMA, Rejected
 from etl.transform.words import Verdict
 
@@ -40,6 +41,13 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(Http, "pause", note)
     return waits
+
+
+@pytest.fixture(autouse=True, params=["all ids", "some ids"])
+def noticed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notice all ids that were seen, as of small pages, or some, as of large ones: it makes no difference."""
+    if request.param == "some ids":
+        monkeypatch.setattr("etl.extract.fetch._LARGE", 1)
 
 
 @pytest.fixture
@@ -70,7 +78,7 @@ def fetched(provider: Simulator) -> Fetch:
 
 def configured(url: str, **settings: Any) -> Config:
     own = {"name": "acme", "type": "openai", "base_url": url, "api_key": TOKEN}
-    http = {"requests_per_second": 1000, "attempts": 3, "read_timeout": "100ms"}
+    http = {"requests_per_second": 1000, "attempts": 3, "read_timeout": "200ms"}
     return Config.model_validate({"credentials": [own | settings], "http": http})
 
 
@@ -432,6 +440,22 @@ def test_an_error_nobody_thought_of_becomes_the_verdict(
     assert (listing.error or "").startswith("the answer has a form that was not foreseen: " + type(error).__name__)
     assert TOKEN not in (listing.error or "")
     assert listing.files.num_rows == 10 * after
+
+
+@pytest.mark.parametrize(("number", "kept"), [(1, 0), (2, 10), (3, 20)])
+def test_an_error_nobody_thought_of_in_reading_a_page_becomes_the_verdict(
+    fetched: Fetch, monkeypatch: pytest.MonkeyPatch, number: int, kept: int
+) -> None:
+    def read(*args: Any, page: int, **more: Any) -> Any:
+        if page == number:
+            raise ZeroDivisionError
+        return normalise(*args, page=page, **more)
+
+    monkeypatch.setattr("etl.extract.fetch.normalise", read)
+    listing = fetched()
+    assert (listing.status, listing.reason) == (Verdict.INCOMPLETE, "wrong_shape")
+    assert listing.error == "the answer has a form that was not foreseen: ZeroDivisionError()"
+    assert listing.files.num_rows >= kept
 
 
 def test_a_provider_may_say_that_it_cannot_prove_the_end(fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:

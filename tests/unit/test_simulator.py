@@ -477,6 +477,14 @@ def test_null_last_id_claims_more_without_a_cursor(provider: Simulator, client: 
     assert (len(page["data"]), page["has_more"], page["last_id"]) == (100, True, None)
 
 
+def test_short_list_shows_the_first_page_of_what_is_asked_for(provider: Simulator, client: httpx.Client) -> None:
+    asked = {"purpose": "assistants", "order": "asc"}
+    whole = get(client, provider, **asked).json()["data"]
+    short = broken(provider, client, "short_list", **asked).json()
+    assert short["data"] == whole
+    assert short["has_more"] is False
+
+
 def test_short_list_claims_to_end_after_page_1(provider: Simulator, client: httpx.Client) -> None:
     page = broken(provider, client, "short_list").json()
     assert (len(page["data"]), page["has_more"]) == (100, False)

@@ -42,7 +42,7 @@ def run(conf: Config, found: Listing) -> store_module.Outcome:
     """Apply one listing as a run of its own, and publish."""
     with open_inventory(conf) as store:
         started = store.begin(conf, "cli")
-        outcome = store.apply(started, store.compare(conf.credentials[0], found))
+        [outcome] = store.apply(started, store.compare([(conf.credentials[0], found)]))
         store.finish(started, [outcome])
         store.publish()
     return outcome

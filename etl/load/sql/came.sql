@@ -1,3 +1,5 @@
+-- What came for every file (`came`) is taken over, but is no change.
 update difference
-set changed_fields = list_filter(changed_fields, lambda field: not list_contains($came, field))
-where change = 'updated';
+set changed_fields = list_filter(changed_fields, lambda field: not list_contains(came.fields, field))
+from came
+where came.credential = difference.credential and change = 'updated';

@@ -1,32 +1,30 @@
--- Give every difference its final word.
+-- Give every difference of what is applied (`batch`) its final word.
+delete from difference where credential not in (select credential from batch);
+
 update difference set change = case
-    when file_id in (
-        select file_id from file_changes where credential = $credential and change = 'deleted'
+    when (difference.credential, file_id) in (
+        select (credential, file_id)
+        from file_changes
+        where change = 'deleted' and credential in (select credential from batch)
     ) then 'restored'
-    when $first then 'baseline'
+    when batch.first then 'baseline'
     else 'created'
 end
-where change = 'new';
+from batch
+where batch.credential = difference.credential and change = 'new';
 
 -- A listing that is not complete says nothing about what it lacks.
-delete from difference where change = 'missing' and not $complete;
-
--- What came back is no longer held; what was held stays held until a person decides.
-delete from held_deletions
-where credential = $credential
-    and (
-        file_id in (select file_id from listed)
-        or file_id in (select unnest(cast($present as varchar[])))
-    );
+delete from difference
+where change = 'missing' and credential in (select credential from batch where not complete);
 
 update difference set change = case
-    when $hold or file_id in (select file_id from held_deletions where credential = $credential) then 'held'
+    when batch.hold or (difference.credential, file_id) in (select (credential, file_id) from held_deletions) then 'held'
     else 'deleted'
 end
-where change = 'missing';
+from batch
+where batch.credential = difference.credential and change = 'missing';
 
 insert into held_deletions
-select $run_id, $credential, file_id
+select $run_id, credential, file_id
 from difference
-where change = 'held'
-    and file_id not in (select file_id from held_deletions where credential = $credential);
+where change = 'held' and (credential, file_id) not in (select (credential, file_id) from held_deletions);

@@ -1,6 +1,6 @@
 -- What a person decided about the held deletions of one credential, as differences.
 create or replace temp table difference as
-select file_id, 'deleted' as change, cast(null as varchar[]) as changed_fields
+select credential, file_id, 'deleted' as change
 from held_deletions
 where credential = $credential;
 

@@ -1,8 +1,39 @@
--- What a listing (`listed`) says against what is known. Ids in $present are there, though unreadable.
+-- What listings (`listed`) of some credentials (`batch`) say against what is known.
+
+-- One 64-bit hash stands for all that is compared, so that the join of everything is quick and holds little.
+create or replace temp table touched as
+select credential, file_id
+from (
+    select
+        credential, file_id, provider,
+        hash(
+            filename, bytes, purpose, status, status_details, mime_type, created_at, expires_at,
+            if(list_contains($tracking, credential), extra::varchar, null)
+        ) as digest
+    from listed
+) as listed
+full join (
+    select
+        credential, file_id, provider,
+        hash(
+            filename, bytes, purpose, status, status_details, mime_type, created_at, expires_at,
+            if(list_contains($tracking, credential), extra::varchar, null)
+        ) as digest
+    from files
+    where credential in (select credential from batch)
+) as known using (credential, file_id)
+where known.file_id is null
+    or listed.file_id is null
+    or listed.digest <> known.digest
+    or listed.provider <> known.provider
+    or (known.provider is null and listed.provider is not null);
+
 -- A file is expected to be gone once its time has passed, but not if it was still listed a day after that.
+-- What is `present`, though unreadable, is not missing.
 create or replace temp table difference as
 select
-    coalesce(listed.file_id, known.file_id) as file_id,
+    credential,
+    file_id,
     case
         when known.file_id is null then 'new'
         when listed.file_id is null then 'missing'
@@ -19,7 +50,7 @@ select
         case when listed.mime_type is distinct from known.mime_type then 'mime_type' end,
         case when listed.created_at is distinct from known.created_at then 'created_at' end,
         case when listed.expires_at is distinct from known.expires_at then 'expires_at' end,
-        case when $track_extra and listed.extra is distinct from known.extra then 'extra' end
+        case when list_contains($tracking, credential) and listed.extra is distinct from known.extra then 'extra' end
     ], lambda field: field is not null) end as changed_fields,
     case when listed.file_id is not null and known.file_id is not null then list_filter([
         case when known.provider is null and listed.provider is not null then '+provider'
@@ -43,33 +74,19 @@ select
     ], lambda field: field is not null) end as come_and_gone,
     known.bytes as bytes_before,
     listed.file_id is null
-        and has_expired(known.provider, known.created_at, known.expires_at, $observed_at)
+        and has_expired(known.provider, known.created_at, known.expires_at, batch.observed_at)
         and not has_expired(
-            known.provider, known.created_at, known.expires_at,
-            (select last_complete_at - interval 1 day from credentials where name = $credential)
+            known.provider, known.created_at, known.expires_at, credentials.last_complete_at - interval 1 day
         ) as expired,
-    listed.* exclude (file_id) replace (coalesce(listed.provider, known.provider) as provider)
-from listed
-full join (select * from files where credential = $credential) as known on known.file_id = listed.file_id
-where known.file_id is null
+    listed.* exclude (credential, file_id, nth) replace (coalesce(listed.provider, known.provider) as provider)
+from (from listed semi join touched using (credential, file_id)) as listed
+full join (
+    from files semi join touched using (credential, file_id) where credential in (select credential from batch)
+) as known using (credential, file_id)
+join batch using (credential)
+join credentials on credentials.name = batch.credential
+where listed.file_id is not null
     or (
-        listed.file_id is null
-        and ($purpose is null or coalesce(known.purpose, $purpose) = $purpose)
-        and known.file_id not in (select unnest(cast($present as varchar[])))
-    )
-    or (
-        listed.file_id is not null
-        and (
-            listed.provider <> known.provider
-            or (known.provider is null and listed.provider is not null)
-            or listed.filename is distinct from known.filename
-            or listed.bytes is distinct from known.bytes
-            or listed.purpose is distinct from known.purpose
-            or listed.status is distinct from known.status
-            or listed.status_details is distinct from known.status_details
-            or listed.mime_type is distinct from known.mime_type
-            or listed.created_at is distinct from known.created_at
-            or listed.expires_at is distinct from known.expires_at
-            or ($track_extra and listed.extra is distinct from known.extra)
-        )
+        (batch.purpose is null or coalesce(known.purpose, batch.purpose) = batch.purpose)
+        and (batch.credential, known.file_id) not in (select (credential, file_id) from present)
     );

@@ -1,1 +1,3 @@
-select not exists (from listings where credential = $credential and records > 0) as nothing_known;
+select credential
+from batch
+where credential not in (select credential from listings where records > 0);

@@ -1,5 +1,5 @@
 -- A record that stays bad is noted once, not once a run.
 insert into rejected_records
-select $run_id, $credential, page, "position", reason, record
+select $run_id, credential, page, "position", reason, record
 from bad
-where (reason, record) not in (select (reason, record) from rejected_records where credential = $credential);
+where (credential, reason, record) not in (select (credential, reason, record) from rejected_records);

@@ -374,9 +374,9 @@ class Inventory(RuleBasedStateMachine):
         config = self._config()
         applied = Store.apply
 
-        def apply(store: Store, *args: Any) -> Outcome:
-            outcomes.append(applied(store, *args))
-            return outcomes[-1]
+        def apply(store: Store, *args: Any) -> list[Outcome]:
+            outcomes.extend(found := applied(store, *args))
+            return found
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Store, "apply", apply)
