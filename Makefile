@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet
 READY := .venv/.ready
 
-.PHONY: help setup demo serve test lake check audit faults bench bench-quick bench-ray endure model crash format lock schema clean
+.PHONY: help setup demo serve test lake check audit faults bench bench-quick bench-ray bench-lake endure model crash format lock schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ bench-quick: $(READY) ## measure less of it, in under two minutes
 
 bench-ray: $(READY) .ray/.ready ## measure fetching on a Ray cluster of one and two workers; CREDENTIALS=1000 for a quick look
 	$(RAY) $(BIN)/python tests/benchmarks/cluster.py --credentials $(CREDENTIALS)
+
+bench-lake: $(READY) .lake/.ready ## measure a lake beside a file, and its catalogue over 1,000 runs
+	PYTHONPATH=tests:$(LAKE) $(BIN)/python tests/benchmarks/lake.py
 
 endure: $(READY) ## 50 readers for a minute while runs go on; four simulated months
 	$(BIN)/python tests/benchmarks/endurance.py load
