@@ -19,12 +19,14 @@ import psutil
 import pytest
 
 from etl.config import Config
+from etl.extract.cluster import Later
 from etl.load.store import Outcome, Run, open_inventory
 from etl.simulator import FAULTS, Account, Simulator
 from etl.simulator.faults import each_record, refusal
 from etl.simulator.server import Fault, Request
 from etl.simulator.wire import Reply
 from etl.sync import sync
+from etl.transform.listing import Listing
 
 from .conftest import HTTP, Lab, Row, behind, direct
 
@@ -275,7 +277,7 @@ def test_two_nodes_together_keep_to_what_one_host_and_one_credential_may_be_aske
     simulator.faults = dict.fromkeys(simulator.accounts, note)
     run = on_ray.sync(ray_config(on_ray, shared, credentials, per_host=6, workers=8))
     assert run.status == "complete"
-    assert len(seen) == 2
+    assert len(seen) >= 2
     every = sorted(moment for moments in arrivals.values() for moment in moments)
     assert len(every) == run.totals["requests"]
     assert most_within(every, 0.2) <= 6  # each takes as long
@@ -322,7 +324,7 @@ def test_a_run_that_is_told_to_stop_ends_in_time(on_ray: Lab, shared: Path, simu
 
 
 def test_no_secret_is_in_a_listing_a_log_or_the_title_or_environment_of_a_process(
-    on_ray: Lab, nodes: Nodes, shared: Path, simulator: Simulator
+    on_ray: Lab, nodes: Nodes, shared: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     credentials = accounts(simulator, 6)
     tokens = list(simulator.accounts)
@@ -330,14 +332,14 @@ def test_no_secret_is_in_a_listing_a_log_or_the_title_or_environment_of_a_proces
     simulator.faults = {tokens[0]: echo, tokens[1]: FAULTS["unauthorized"], tokens[2]: FAULTS["not_json"]}
     held = b""
 
-    def read(_outcome: Outcome) -> None:
+    def read(future: Later, timeout: float | None = None) -> Listing:
         nonlocal held
         held += b"".join(path.read_bytes() for path in shared.rglob("*") if path.is_file())
+        return result(future, timeout)
 
-    config = ray_config(on_ray, shared, credentials)
-    simulator.latency = 0.5
-    with open_inventory(config) as store:
-        sync(config, store, on_outcome=read)
+    result = Later.result
+    monkeypatch.setattr(Later, "result", read)
+    on_ray.sync(ray_config(on_ray, shared, credentials))
     assert b"PAR1" in held
     assert CANARY.encode() not in held
     logs = [path for path in nodes.folder.rglob("*") if path.is_file()]
