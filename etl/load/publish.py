@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
 
 _READ_ONLY = 0o555
+
+_FICLONE = 0x40049409
+"""Linux: let one file share the blocks of another, https://man7.org/linux/man-pages/man2/ioctl_ficlone.2.html."""
 
 
 def publish(store: Path, published: Path) -> None:
@@ -23,7 +27,7 @@ def publish(store: Path, published: Path) -> None:
     """
     fresh = published.with_name(f".{published.name}.fresh")
     try:
-        shutil.copyfile(store, fresh)
+        _copy(store, fresh)
         with fresh.open("rb+") as copy:
             os.fsync(copy.fileno())
         fresh.chmod(store.stat().st_mode & _READ_ONLY)
@@ -33,3 +37,15 @@ def publish(store: Path, published: Path) -> None:
         wal.unlink(missing_ok=True)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file: in no time where the file system lets both share their blocks (XFS, Btrfs), else byte by byte."""
+    with source.open("rb") as whole, target.open("wb") as copy:
+        try:
+            fcntl.ioctl(copy.fileno(), _FICLONE, whole.fileno())
+        except OSError:
+            pass
+        else:
+            return
+    shutil.copyfile(source, target)

@@ -358,3 +358,17 @@ def test_a_lake_without_what_it_needs_says_what_to_install(monkeypatch: pytest.M
     for use in (lambda: Store(lake), lambda: edition(lake)):
         with pytest.raises(ConfigError, match=r"needs more; run: pip install 'llm-file-inventory\[lake\]'"):
             use()
+
+
+def test_where_the_file_system_can_share_blocks_nothing_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clone(target: int, request: int, source: int) -> None:
+        assert request == 0x40049409
+        os.pwrite(target, os.pread(source, 100, 0), 0)
+
+    (tmp_path / "store").write_bytes(b"all of it")
+    monkeypatch.setattr("fcntl.ioctl", clone)
+    monkeypatch.setattr("shutil.copyfile", pytest.fail)
+    publish(tmp_path / "store", tmp_path / "published")
+    assert (tmp_path / "published").read_bytes() == b"all of it"
