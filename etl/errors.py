@@ -141,6 +141,12 @@ class EndNotProven(ListingError):
     reason = "end_not_proven"
 
 
+class NoRoom(ListingError):
+    """The records cannot be kept where they wait to be compared."""
+
+    reason = "no_room"
+
+
 class Cancelled(ListingError):
     """The run was told to stop."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import duckdb
 import pyarrow as pa
 import pyarrow.ipc
 
+from etl.errors import NoRoom
 from etl.transform.record import SCHEMA
 
 if TYPE_CHECKING:
@@ -43,15 +45,20 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._stream.close()
-            self._file.close()
+            with suppress(OSError):  # what is not on the disk yet is wanted by nobody
+                self._file.close()
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Take a batch in."""
+        """Take a batch in; NoRoom where it cannot be kept, and then all is dropped."""
         self._kept.append(batch)
         self._size += batch.nbytes
         if self._limit and self._size > self._limit / _SHARE:
-            self._spill()
+            try:
+                self._spill()
+            except OSError as error:
+                self.__exit__()
+                self._kept, self._file = [], None
+                raise NoRoom(f"its records do not fit beside the store: {error.strerror}; make room there") from None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         yield from self.table().to_batches()

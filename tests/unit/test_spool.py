@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from etl.errors import NoRoom
 from etl.extract.spool import Spool
 from etl.transform.record import SCHEMA
 
@@ -54,3 +55,13 @@ def test_it_tells_whether_an_id_came_twice(
 def test_an_empty_one_is_an_empty_table() -> None:
     assert Spool().table() == SCHEMA.empty_table()
     assert Spool().is_distinct()
+
+
+def test_where_the_disk_is_full_nothing_is_kept_and_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full").open("wb+", buffering=0)  # noqa: SIM115 - the spool closes it
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+    with Spool(tmp_path, 1) as spool:
+        with pytest.raises(NoRoom, match="its records do not fit beside the store: No space left on device; make room"):
+            spool.append(next(batches(1)))
+        assert spool.table() == SCHEMA.empty_table()
+    assert full.closed
