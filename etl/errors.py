@@ -12,6 +12,7 @@ FileInventoryError
     ├── WrongShape          an answer that is no page of a file list
     ├── Unsupported         no file list exists behind this route
     ├── EndNotProven        the pages stopped making progress before the end
+    ├── NoRoom              the records cannot be kept where they wait to be compared
     └── Cancelled           the run was told to stop
 
 Every message is one sentence or two for the person who has to mend it: the thing, the place, the mend.

@@ -41,6 +41,7 @@ def test_each_end_of_a_listing_has_a_word_of_its_own() -> None:
         "WrongShape": "wrong_shape",
         "Unsupported": "unsupported",
         "EndNotProven": "end_not_proven",
+        "NoRoom": "no_room",
         "Cancelled": "cancelled",
     }
 
