@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
 from contextlib import closing
 from datetime import UTC, datetime
 from importlib import resources
@@ -72,6 +74,7 @@ class InLake:
         connection = _open(self.path)
         _attach(self.path, connection, "store")
         connection.execute(_SETTINGS)
+        connection.execute("set temp_directory = ?", [f"{tempfile.gettempdir()}/file-inventory-{os.getpid()}.tmp"])
         return connection
 
     def whole(self, connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:

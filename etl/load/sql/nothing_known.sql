@@ -1,3 +1,4 @@
-select credential
-from batch
-where credential not in (select credential from listings where records > 0);
+-- Of which credentials no listing brought anything yet.
+select name as credential
+from credentials
+where scope is null and name in (select credential from batch);
