@@ -12,9 +12,10 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Lock, Timer
+from threading import Event, Lock, Thread
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -33,6 +34,9 @@ from .conftest import HTTP, Lab, Row, behind, direct
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed here: run make test")
 
 CANARY = "c4n4ry-0123456789"
+SOON = 25
+"""Seconds, at most, for a node to begin a task, and to be lost."""
+
 TASK = "ray::fetch_all"
 ONE: Row = {  # of 127.0.0.1, Ray makes an address that others can reach
     "num_cpus": 1,
@@ -246,25 +250,47 @@ def test_a_node_that_is_lost_with_its_tasks_costs_a_retry(
     monkeypatch.setattr(Cluster, "_again", note)
     credentials = accounts(simulator, 16)
     on_ray.sync(ray_config(on_ray, shared, credentials[:1]))
-    simulator.latency = 1.0
     raylet = nodes.second.all_processes["raylet"][0].process.pid
-    struck, lock = Event(), Lock()
+    struck, gone, lock = Event(), Event(), Lock()
+
+    def lose() -> None:
+        working = psutil.Process(raylet).children()
+        nodes.lose()
+        for worker in working:  # each would go by itself, but may end its task first
+            with suppress(psutil.Error):
+                worker.kill()
+        gone.set()
 
     def strike(_request: Request, reply: Reply) -> Reply:
-        with lock:
-            if not struck.is_set() and any(one in workers() for one in psutil.Process(raylet).children()):
-                struck.set()
-                Timer(0.5, nodes.lose).start()
+        """Answer nobody before the second node has something in hand, and is lost."""
+        until = time.monotonic() + SOON
+        while not struck.is_set() and time.monotonic() < until:
+            with lock:
+                if not struck.is_set() and asks(raylet, simulator):
+                    struck.set()
+                    Thread(target=lose).start()
+            time.sleep(0.05)
+        gone.wait(SOON)
         return reply
 
     simulator.faults = dict.fromkeys(simulator.accounts, strike)
-    run = on_ray.sync(ray_config(on_ray, shared, credentials, workers=4))
+    run = on_ray.sync(ray_config(on_ray, shared, credentials, workers=4, read_timeout="60s"))
     nodes.add()
     assert struck.is_set()
     assert (run.status, run.totals["complete"]) == ("complete", 16)
     assert run.totals["records"] == sum(40 + number for number in range(16))
     assert lost
     assert len(simulator.requests) >= 17
+
+
+def asks(raylet: int, simulator: Simulator) -> bool:
+    """Tell whether a worker of that node has a connection to the provider."""
+    port = httpx.URL(simulator.url).port
+    for worker in psutil.Process(raylet).children():
+        with suppress(psutil.Error):
+            if any(getattr(one.raddr, "port", None) == port for one in worker.net_connections("tcp")):
+                return True
+    return False
 
 
 def test_two_nodes_together_keep_to_what_one_host_and_one_credential_may_be_asked(
