@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.errors import REDACTED, EndNotProven, ListingError, Unsupported, WrongShape
+from etl.errors import REDACTED, EndNotProven, ListingError, NoRoom, Unsupported, WrongShape
 from etl.extract.http import Getter
 from etl.providers import adapter
 from etl.transform.listing import Listing, fold
@@ -162,7 +163,8 @@ class _Pages:
     def files(self) -> pa.Table:
         """Return what could be read, one row a file: of those that came more than once, the last."""
         self._reading = deque(future for future in self._reading if not future.exception())
-        self._collect()
+        with suppress(NoRoom):  # where pages are left, another error stands already
+            self._collect()
         repeated = self.repeated or (self._bits and not self.spool.is_distinct())
         return fold(self.spool.table()) if repeated else self.spool.table()
 

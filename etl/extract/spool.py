@@ -57,7 +57,7 @@ class Spool:
                 self._spill()
             except OSError as error:
                 self.__exit__()
-                self._kept, self._file = [], None
+                self._kept, self._size, self._file = [], 0, None
                 raise NoRoom(f"its records do not fit beside the store: {error.strerror}; make room there") from None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:

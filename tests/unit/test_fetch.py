@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from etl.config import Config
 from etl.errors import EndNotProven
 from etl.extract.fetch import fetch
 from etl.extract.http import Http
+from etl.extract.spool import Spool
 from etl.providers import PROVIDERS
 from etl.providers.base import Credential, Get, Page
 from etl.simulator import FAULTS, Account, Fault, Reply, Request, Simulator
@@ -456,6 +458,12 @@ def test_an_error_nobody_thought_of_in_reading_a_page_becomes_the_verdict(
     assert (listing.status, listing.reason) == (Verdict.INCOMPLETE, "wrong_shape")
     assert listing.error == "the answer has a form that was not foreseen: ZeroDivisionError()"
     assert listing.files.num_rows >= kept
+
+
+def test_a_listing_that_finds_no_room_is_incomplete(fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Http, "spool", lambda _: Spool(Path("/nowhere/at/all"), 1))
+    listing = fetched()
+    assert (listing.status, listing.reason, listing.files.num_rows) == (Verdict.INCOMPLETE, "no_room", 0)
 
 
 def test_a_provider_may_say_that_it_cannot_prove_the_end(fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
