@@ -98,7 +98,7 @@ model: $(READY) ## compare the inventory with a plain model after each of 10,000
 
 KILLS ?= 200
 crash: $(READY) ## kill 200 runs at random moments, and at every single step; damage files; fill disks
-	$(BIN)/python -m pytest tests/e2e/test_crash.py --kills=$(KILLS) -rP $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/integration/test_crash.py --kills=$(KILLS) -rP $(PYTEST_ARGS)
 
 format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix

@@ -68,8 +68,8 @@ def clean(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--store") == "lake":
-        items[:] = [item for item in items if not item.get_closest_marker("embedded")]
+    other = "embedded" if config.getoption("--store") == "lake" else "lake"
+    items[:] = [item for item in items if not item.get_closest_marker(other)]
 
 
 class Lakes:
@@ -124,14 +124,41 @@ class Lakes:
     def _place(self, database: str, data_path: Path) -> Lake:
         return Lake.model_validate({"ducklake": {"catalog": self.url(database), "data_path": str(data_path)}})
 
-    def new(self, folder: Path) -> Lake:
-        """Make an empty lake whose data is in that folder."""
+    def cut(self) -> None:
+        """End every session, as a server that is started anew does."""
+        self.sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where backend_type = 'client backend' and pid <> pg_backend_pid()",
+            "postgres",
+        )
+
+    def new(self, folder: Path, *, empty: bool = False) -> Lake:
+        """Make a lake without files, whose data is to be in that folder; or only its database."""
+        if not empty:
+            return self._made("fresh", folder)
         self._count += 1
         database = f"lake_{self._count}"
-        self.sql(f"create database {database} template fresh", "postgres", tries=100)
+        self.sql(f"create database {database}", "postgres")
+        return self._place(database, folder)
+
+    def copied(self, lake: Lake, folder: Path) -> Lake:
+        """Copy a lake, which nobody uses; its data into a folder inside that one."""
+        copy = self._made(database_of(lake), folder / f"{self._count}")
+        shutil.copytree(lake.data_path, copy.data_path)
+        return copy
+
+    def _made(self, template: str, folder: Path) -> Lake:
+        self._count += 1
+        database = f"lake_{self._count}"
+        self.sql(f"create database {database} template {template}", "postgres", tries=100)
         place = self._place(database, folder)
         self.sql(f"update ducklake_metadata set value = '{place.data_path}' where key = 'data_path'", database)
         return place
+
+
+def database_of(lake: Lake) -> str:
+    """Name the database that holds the catalogue of a lake."""
+    return str(lake.url).rpartition("?")[0].rpartition("/")[2]
 
 
 @pytest.fixture(scope="session")

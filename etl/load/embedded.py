@@ -12,7 +12,7 @@ import duckdb
 
 from etl.errors import StoreBusy, StoreError
 from etl.load.alone import Alone
-from etl.load.home import whole
+from etl.load.home import mended, whole
 from etl.load.keep import drop_older, keep, kept_at
 from etl.load.publish import publish
 
@@ -77,6 +77,10 @@ class Embedded:
         """Say what went wrong, and how it is mended where that is known."""
         return f"{self.path} cannot be read or written: {_told(error, self.path, self.published)}"
 
+    def close(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Close the database, so that it can be copied."""
+        connection.close()
+
     def publish(self) -> None:
         """Copy the database, which must be closed, to where readers open it."""
         try:
@@ -133,6 +137,10 @@ class Copy:
         connection.execute(_SEAL)
         return lambda _: None
 
+    def lost(self, _error: Exception) -> StoreError | None:
+        """Say where something else went wrong than what was asked, which is not looked for in a file."""
+        return None
+
 
 NOTHING = "nothing is published there yet; run: file-inventory sync"
 
@@ -164,15 +172,12 @@ def _attach(path: Path) -> str:
     return _ATTACH.format(path=str(path).replace("'", "''"))
 
 
-_FULL = re.compile("No space left|File too large|quota exceeded")
 _DAMAGED = re.compile("not a valid DuckDB database|Could not read enough bytes|[Cc]orrupt")
 
 
 def _told(error: duckdb.Error | OSError, path: Path, published: Path) -> str:
     """Say what went wrong with the store, and how it is mended where that is known."""
-    told = str(error).splitlines()[0]
-    if _FULL.search(told):
-        return f"{told}; make room there, and run again: nothing that was known is lost"
+    told = mended(str(error).splitlines()[0])
     if not _DAMAGED.search(told):
         return told
     if not published.exists():

@@ -6,6 +6,7 @@ For writers these are `Embedded` and `InLake`, with who may write in `Alone` and
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -42,6 +43,14 @@ def shown(place: Place) -> Copy | Snapshot:
     from etl.load.lake import Snapshot  # noqa: PLC0415 - needs what not everybody installs
 
     return Snapshot(place)
+
+
+_FULL = re.compile("No space left|File too large|quota exceeded")
+
+
+def mended(told: str) -> str:
+    """Say after what went wrong how it is mended, where there was no room."""
+    return f"{told}; make room there, and run again: nothing that was known is lost" if _FULL.search(told) else told
 
 
 def whole(connection: duckdb.DuckDBPyConnection, work: Callable[[], T], expect: Callable[[], None]) -> T:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
+from ctypes import py_object, pythonapi
 from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +19,7 @@ from etl.errors import ConfigError, StoreError, redact
 from etl.load.alone import Alone
 from etl.load.embedded import NOTHING
 from etl.load.guard import Guard
-from etl.load.home import whole
+from etl.load.home import mended, whole
 
 try:
     import psycopg
@@ -97,6 +99,20 @@ class InLake:
         """Say what went wrong, without secrets."""
         return f"{self.path} cannot be read or written: {_told(error, self.path)}"
 
+    def close(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let go of the lake.
+
+        Where its catalogue went away in the middle of a statement, DuckDB may call all that it has open invalid;
+        closing that would end the process, so it stays as it is.
+        """
+        with suppress(duckdb.Error):
+            try:
+                connection.execute("select 1")
+            except duckdb.FatalException:
+                pythonapi.Py_IncRef(py_object(connection))
+                return
+        connection.close()
+
     def publish(self) -> None:
         """Every commit is there for readers."""
 
@@ -127,10 +143,15 @@ class Snapshot:
         snapshot, _ = self._newest()
         connection = _open(self._lake, **limits)
         _attach(self._lake, connection, "lake", f"read_only, snapshot_version {snapshot}")
-        connection.execute("attach ':memory:' as inventory; use inventory")
-        for (statement,) in connection.execute(_script("shown")).fetchall():
-            connection.execute(statement)
+        with self._read():
+            connection.execute("attach ':memory:' as inventory; use inventory")
+            for (statement,) in connection.execute(_script("shown")).fetchall():
+                connection.execute(statement)
         return connection
+
+    def lost(self, error: Exception) -> StoreError | None:
+        """Say where something else went wrong than what was asked: the catalogue was lost, or a file."""
+        return self._unreadable(error) if _LOST.search(str(error)) else None
 
     def shut(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Let nothing but the lake's own files be opened from now on."""
@@ -138,10 +159,11 @@ class Snapshot:
 
     def seal(self, connection: duckdb.DuckDBPyConnection) -> Callable[[str], None]:
         """Let what is asked from now on do nothing but look; return what refuses SQL that would do more."""
-        guard = Guard(connection)
-        connection.execute("set enable_progress_bar = false; set temp_directory = ''")
-        self.shut(connection)
-        connection.execute("set lock_configuration = true")
+        with self._read():
+            guard = Guard(connection)
+            connection.execute("set enable_progress_bar = false; set temp_directory = ''")
+            self.shut(connection)
+            connection.execute("set lock_configuration = true")
         return guard
 
     def _newest(self) -> tuple[int, datetime]:
@@ -151,10 +173,20 @@ class Snapshot:
         except (psycopg.errors.UndefinedTable, sqlite3.Error):
             found = None
         except psycopg.Error as error:
-            raise StoreError(f"{self._lake} cannot be read: {_told(error, self._lake)}") from None
+            raise self._unreadable(error) from None
         if not found or found[0] < _WITH_TABLES:
             raise StoreError(f"{self._lake}: {NOTHING}")
         return found
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        return StoreError(f"{self._lake} cannot be read: {_told(error, self._lake)}")
 
 
 def _in_postgres(lake: Lake) -> Any:
@@ -172,12 +204,34 @@ def _script(name: str) -> str:
     return resources.files("etl.load").joinpath("sql", f"{name}.sql").read_text()
 
 
+_FROM_POSTGRES = re.compile(r'Failed to execute query ".*": ERROR:\s+([^\n]+)', re.DOTALL)
+_FROM_CATALOG = re.compile(r"Failed to (?:commit|flush|execute|prepare|describe).*: (\w[^\n]+)", re.DOTALL)
+_CONFLICT = re.compile("duplicate key|UNIQUE constraint|[Cc]onflict|database is locked")
+_LOST = re.compile(
+    "from DuckLake|DuckLake transaction|Failed to (?:execute|prepare)|server closed the connection"
+    "|terminating connection|consuming input failed|unsuccessful query result|transaction is aborted"
+    "|INTERNAL Error|database has been invalidated"
+)
+"""What DuckDB says, in many ways, where a catalogue went away."""
+
+
 def _conflicts(error: BaseException) -> bool:
-    return isinstance(error, duckdb.TransactionException) and "Failed to commit DuckLake transaction" in str(error)
+    return isinstance(error, duckdb.TransactionException) and bool(_CONFLICT.search(_cause(error)))
 
 
 def _told(error: Exception, lake: Lake) -> str:
-    return redact(str(error).strip().splitlines()[0], lake.secrets())
+    cause = _cause(error)
+    told = mended(cause)
+    if told == cause and _LOST.search(str(error)):
+        told = f"{cause}; try again once its catalogue can be reached"
+    return redact(told, lake.secrets())
+
+
+def _cause(error: BaseException) -> str:
+    """Return what went wrong in one line; where the catalogue said it, that stands after all of the SQL for it."""
+    text = str(error).strip()
+    said = _FROM_POSTGRES.search(text) or _FROM_CATALOG.search(text)
+    return said[1] if said else text.splitlines()[0]
 
 
 def _open(lake: Lake, **limits: Any) -> duckdb.DuckDBPyConnection:

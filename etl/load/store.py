@@ -484,7 +484,8 @@ class Store:
     def _digests(self) -> dict[str, tuple[int, int]]:
         """Return for every table how many rows it has, and a hash of them all."""
         names = self._query("tables")["table_name"].to_pylist()
-        return {name: summed(self._connection.table(name)) for name in names}
+        with self._told():
+            return {name: summed(self._connection.table(name)) for name in names}
 
     def publish(self) -> None:
         """Give readers what the store holds now."""
@@ -554,48 +555,49 @@ class Store:
 
     def _close(self) -> None:
         if self._open is not None:
-            self._open.close()
+            self._home.close(self._open)
             self._open = None
 
     def _whole(self, work: Callable[[], T]) -> T:
         """Write all of it, or nothing, when it is this process's turn."""
-        try:
+        with self._told():
             return self._home.whole(self._connection, work)
-        except duckdb.Error as error:
-            raise self._broken(error) from None
 
     @contextmanager
     def _table(self, name: str, table: pa.Table) -> Iterator[None]:
-        self._connection.register(name, table)
+        connection = self._connection
+        with self._told():
+            connection.register(name, table)
         try:
             yield
         finally:
             with suppress(duckdb.Error):  # in a transaction that was aborted, nothing can be done any more
-                self._connection.unregister(name)
+                connection.unregister(name)
 
     def _sql(self, name: str, **params: Any) -> None:
-        try:
+        with self._told():
             for statement in self._connection.extract_statements(_text(name)):
                 self._connection.execute(statement, {key: params[key] for key in statement.named_parameters})
-        except duckdb.Error as error:
-            raise self._broken(error) from None
 
     def _row(self, name: str, **params: Any) -> dict[str, Any]:
         """Run one query and return its only row."""
         self._sql(name, **params)
         names = [column[0] for column in self._connection.description or ()]
-        [row] = self._connection.fetchall()
+        with self._told():
+            [row] = self._connection.fetchall()
         return dict(zip(names, row, strict=True))
 
     def _query(self, name: str, **params: Any) -> pa.Table:
-        try:
+        with self._told():
             [statement] = self._connection.extract_statements(_text(name))
             return self._connection.sql(statement, params=params).to_arrow_table()
-        except duckdb.Error as error:
-            raise self._broken(error) from None
 
-    def _broken(self, error: duckdb.Error) -> StoreError:
-        return StoreError(self._home.told(error))
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            raise StoreError(self._home.told(error)) from None
 
 
 def open_inventory(config: Config) -> Store:

@@ -46,24 +46,44 @@ class Inventory:
     """The published database, open for reading."""
 
     connection: duckdb.DuckDBPyConnection
+    lost: Callable[[Exception], StoreError | None] = lambda _: None
+    """Tells where it was not the SQL that went wrong."""
     copy: tuple[int, int] | None = None
     """Which of the copies that are published one after another it is, where that is known."""
     guard: Callable[[str], None] = lambda _: None
     """Raises QueryError where SQL does more than look."""
 
     def query(self, sql: str, /, **params: Any) -> pa.RecordBatchReader:
-        """Run SQL and stream its result; raise QueryError if DuckDB refuses it."""
+        """Run SQL and stream its result.
+
+        Raises:
+            QueryError: DuckDB refuses it, or cannot go on with it; also later, while the result is read.
+            StoreError: The inventory cannot be read any more; also later.
+        """
         self.guard(sql)
         return self._query(sql, **params)
 
     def _query(self, sql: str, /, **params: Any) -> pa.RecordBatchReader:
-        try:
+        import pyarrow as pa  # noqa: PLC0415 - slow
+
+        with self._told():
             relation = self.connection.sql(sql, params=params or None)
             if relation is None:
                 raise QueryError("the SQL returns no rows; write a select")
-            return relation.to_arrow_reader(10_000)
-        except duckdb.Error as error:
-            raise QueryError(_without_advice(str(error))) from None
+            batches = relation.to_arrow_reader(10_000)
+        return pa.RecordBatchReader.from_batches(batches.schema, self._batches(batches))
+
+    def _batches(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        with self._told():
+            yield from batches
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in a sentence what DuckDB says; Arrow passes it on as an OSError."""
+        try:
+            yield
+        except (duckdb.Error, OSError) as error:
+            raise self.lost(error) or QueryError(_without_advice(str(error))) from None
 
     def ask(self, question: str, /, **params: Any) -> pa.RecordBatchReader:
         """Ask a standing question, the name of a file in `sql/`."""
@@ -72,7 +92,7 @@ class Inventory:
 
     def make(self, script: str, /, **params: Any) -> None:
         """Run a script of `sql/` that makes what later questions read."""
-        with self._known():
+        with self._known(), self._told():
             for statement in self.connection.extract_statements(_text(script)):
                 self.connection.execute(statement, {name: params[name] for name in statement.named_parameters})
 
@@ -81,7 +101,7 @@ class Inventory:
         """Say in a sentence that a standing question asks for what an older version did not keep."""
         try:
             yield
-        except (QueryError, duckdb.Error) as error:
+        except QueryError as error:
             if not str(error).startswith(("Catalog Error", "Binder Error")):
                 raise
             raise StoreError(_OLDER) from None
@@ -110,10 +130,10 @@ def open_published(place: str | Place, as_of: datetime | None = None, **limits: 
     with published.connect(**limits) as connection:
         connection.execute("set timezone = 'UTC'")
         if as_of is not None:
-            inventory = Inventory(connection)
+            inventory = Inventory(connection, published.lost)
             _expect_known(inventory, as_of)
             inventory.make("as_of", as_of=as_of)
-        yield Inventory(connection, guard=published.seal(connection))
+        yield Inventory(connection, published.lost, guard=published.seal(connection))
 
 
 def _shown(place: str | Place) -> Copy | Snapshot:
@@ -155,9 +175,13 @@ class Published:
     def open(self) -> Iterator[Inventory]:
         """Read the copy that is published now, to the end, whatever is published meanwhile; StoreError without one."""
         copy, connection = self._current()
-        with connection as cursor:
-            cursor.execute("use inventory; set timezone = 'UTC'; set enable_progress_bar = false")
-            yield Inventory(cursor, copy)
+        try:
+            with connection as cursor:
+                cursor.execute("use inventory; set timezone = 'UTC'; set enable_progress_bar = false")
+                yield Inventory(cursor, self._shown.lost, copy)
+        except StoreError:
+            self._kept = None  # what cannot be read any more is opened anew by the next
+            raise
 
     def _current(self) -> tuple[tuple[int, int], duckdb.DuckDBPyConnection]:
         with self._lock:
@@ -191,14 +215,14 @@ def export(place: str | Place, folder: str | Path, kind: str, *, partitioned: bo
     Raises:
         StoreError: Nothing is published, or the folder cannot be written to.
     """
-    folder = Path(folder)
+    folder, published = Path(folder), _shown(place)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _shown(place).connect() as connection:
+        with published.connect() as connection:
             connection.execute("set timezone = 'UTC'")
             return [_export(connection.table(name), name, folder, kind, partitioned=partitioned) for name in TABLES]
-    except (OSError, duckdb.IOException) as error:
-        raise StoreError(f"{folder}: cannot be written to: {error}") from None
+    except (OSError, duckdb.Error) as error:
+        raise published.lost(error) or StoreError(f"{folder}: cannot be written to: {error}") from None
 
 
 def _export(table: duckdb.DuckDBPyRelation, name: str, folder: Path, kind: str, *, partitioned: bool) -> Path:

@@ -7,15 +7,14 @@ from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-import pyarrow as pa
-
-from etl.errors import QueryError, redact
+from etl.errors import QueryError, StoreError, redact
 from etl.load.store import RuleResult
 from etl.report.inventory import open_published
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import pyarrow as pa
 
     from etl.config import Config, Rule
     from etl.places import Place
@@ -53,7 +52,7 @@ def offenders(inventory: Inventory, rule: Rule, config: Config) -> pa.Table:
     try:
         with _ended_after(inventory, config.serve.query_timeout, Event()):
             return inventory.query(rule.query).read_all()
-    except (QueryError, duckdb.Error, pa.ArrowException, OSError) as error:
+    except QueryError as error:
         raise QueryError(f"rule {rule.name} cannot be checked: {_cause(error, config)}") from None
 
 
@@ -61,7 +60,7 @@ def _check(inventory: Inventory, rule: Rule, config: Config, stop: Event) -> Rul
     try:
         with _ended_after(inventory, config.serve.query_timeout, stop):
             offenders, examples = _counted(inventory.query(rule.query))
-    except (QueryError, duckdb.Error, pa.ArrowException, OSError) as error:
+    except (QueryError, StoreError) as error:
         return RuleResult(rule.name, rule.severity, rule.message, None, (), _cause(error, config))
     named = tuple(redact(_example(row), config.secrets())[:_LONGEST] for row in examples)
     return RuleResult(rule.name, rule.severity, rule.message, offenders, named)

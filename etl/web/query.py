@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
-from etl.errors import FileInventoryError, QueryError
+from etl.errors import FileInventoryError, QueryError, StoreError
 from etl.places import as_place, told_to_process
 from etl.report.inventory import open_published
 
@@ -34,8 +34,8 @@ AT_ONCE = 4
 _ROOM = 400 << 20
 """Bytes that a process needs beside what DuckDB counts."""
 
-_REFUSED = 2
-"""Exit status of a process that has said why in a sentence."""
+_REFUSED, _UNREADABLE = 2, 3
+"""Exit statuses of a process that has said in a sentence why not; with the second, the same may be asked again."""
 
 _turns = threading.BoundedSemaphore(AT_ONCE)
 
@@ -60,6 +60,7 @@ class Query:
 
         Raises:
             QueryError: It is refused, took too long or too much; also later, while the result is read.
+            StoreError: The inventory cannot be read any more; also later.
         """
         try:
             with self._pipe("stdin") as asked:
@@ -92,9 +93,12 @@ class Query:
         if self._process.wait():
             raise self._fault()
 
-    def _fault(self) -> QueryError:
+    def _fault(self) -> QueryError | StoreError:
         said = self._pipe("stderr").read().decode(errors="replace").strip()
-        told = self._process.wait() == _REFUSED and not said.startswith("Out of Memory")
+        status = self._process.wait()
+        if status == _UNREADABLE:
+            return StoreError(said)
+        told = status == _REFUSED and not said.startswith("Out of Memory")
         needed = f"the query needs more than {self._limits['memory']} of memory; ask for less, or aggregate first"
         return QueryError(self._fate or (said if told else needed))
 
@@ -134,7 +138,7 @@ def main() -> None:
         _answer(asked)
     except (FileInventoryError, pa.ArrowException, OSError) as error:
         sys.stderr.write(_sentence(error))
-        sys.exit(_REFUSED)
+        sys.exit(_UNREADABLE if isinstance(error, StoreError) else _REFUSED)
 
 
 def _answer(asked: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from etl.load.store import open_inventory
 from etl.providers import PROVIDERS
 from etl.sync import sync
 
-from .crashing import FAILED, Stage, told
+from .crashing import Stage, told
 from .faulting import EVENTS, FILES, MATRIX, Case, Found, expected
 
 if TYPE_CHECKING:
@@ -221,9 +221,9 @@ def _held_open(stage: Stage, folder: Path) -> _Try:
     with subprocess.Popen([sys.executable, "-c", HOLD, str(config.store)], stdin=-1, stdout=-1) as reader:
         assert reader.stdout
         reader.stdout.readline()
-        status, said = stage.crew.run(config)
+        ended = stage.run(config)
         reader.communicate(timeout=30)
-    return _Try(config, said if status else "complete")
+    return _Try(config, ended.err or "complete")
 
 
 def _two_runs(stage: Stage, folder: Path) -> _Try:
@@ -239,19 +239,19 @@ def _two_runs(stage: Stage, folder: Path) -> _Try:
 
 
 def _killed(stage: Stage, folder: Path, moments: int) -> Iterator[_Try]:
-    orders: list[dict[str, Any]] = [{"step": step} for step in range(len(stage.steps))]
+    orders: list[dict[str, Any]] = [{"at": point} for point in range(1, stage.points + 1)]
     orders += [{"after": 0.01 + 0.5 * moment / moments} for moment in range(moments)]
     for number, order in enumerate(orders):
         config = stage.at(folder / f"{number}")
-        stage.crew.run(config, **order)
+        stage.run(config, **order)
         yield _Try(config, MADE_GOOD if stage.is_made_good(config) else "spoilt")
 
 
 def _full(stage: Stage, folder: Path, share: float) -> _Try:
     config = stage.at(folder)
-    status, said = stage.crew.run(config, room=int(share * Path(str(config.store)).stat().st_size))
-    clear = status == FAILED and "cannot be" in said
-    return _Try(config, TOLD if clear and stage.is_made_good(config) else said)
+    ended = stage.run(config, limit=int(share * Path(str(config.store)).stat().st_size))
+    clear = ended.status == 1 and "cannot be" in ended.err and len(ended.err.splitlines()) == 1
+    return _Try(config, TOLD if clear and stage.is_made_good(config) else ended.err)
 
 
 # The page

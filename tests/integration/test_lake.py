@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,7 +23,7 @@ from etl.config import Config, load_config
 from etl.errors import ConfigError, QueryError, StoreBusy, StoreError
 from etl.load.store import Store, open_inventory
 from etl.places import Lake, Upkeep
-from etl.report.inventory import export, open_published
+from etl.report.inventory import Published, export, open_published
 from etl.simulator import Account, Simulator
 from etl.sync import sync
 from etl.web.query import limited
@@ -221,6 +223,31 @@ def test_files_as_of_a_time_are_what_the_lake_itself_held_then(shared: Lab, simu
 # Where something is wrong
 
 
+def test_readers_go_on_after_the_catalogue_went_away_at_any_moment(
+    filled: tuple[Lake, Config, Simulator], lakes: "Lakes", pytestconfig: pytest.Config
+) -> None:
+    published, chance, told = Published(filled[0]), random.Random(1), []  # noqa: S311 - repeatable is wanted
+
+    def ask() -> Any:
+        with published.open() as inventory:
+            return inventory.query("select count(*) as n from files join file_changes using (file_id)").read_all()[0][0]
+
+    for _ in range(10 * pytestconfig.getoption("rounds")):
+        cut = Timer(chance.uniform(0, 0.1), lakes.cut)
+        cut.start()
+        while cut.is_alive():
+            with suppress(StoreError):
+                ask()
+        for tries in range(5):
+            try:
+                assert ask().as_py() == 30
+                told.append(tries)
+                break
+            except StoreError as error:
+                assert "catalogue" in str(error)  # noqa: PT017 - one of several
+    assert len(told) == 10 * pytestconfig.getoption("rounds")
+
+
 def test_a_wrong_password_is_told_without_it(lake: Lake) -> None:
     url = str(lake.url).replace("lake_", "no_such_")
     wrong = Lake.model_validate({"ducklake": {"catalog": url, "data_path": lake.data_path}})
@@ -366,7 +393,7 @@ def test_a_catalogue_that_was_started_anew_fails_one_run_at_most(
         sync(config, store)
         store._connection  # noqa: B018 - open, as in the middle of something
         assert store.lead()
-        lakes.sql("select pg_terminate_backend(pid) from pg_stat_activity where datname like 'lake%'", "postgres")
+        lakes.cut()
         assert store.lead() or store.lead()
         with suppress(StoreError):
             sync(config, store)

@@ -1,11 +1,9 @@
-"""Run the command line in processes that die when told to: `python dying.py` reads an order a line, as JSON.
+"""Commands in processes that die when told to; as a program, what makes them.
 
-Every process is a fork of this one, which has imported everything, so that it begins at once. An order says which
-arguments to run, and `at`: the point before which the process kills itself, counted from 1, or `before`: its name; or
-`after`: so many seconds after its start it is sent `signal`; and `limit`: no file may grow beyond so many bytes. The
-answer, a line of JSON, has the status of the process (below 0: the signal that ended it), what it printed, and the
-points that it came to.
+Every process is a fork of one that has imported everything, so that it begins at once.
 """
+
+from __future__ import annotations
 
 import importlib
 import json
@@ -13,21 +11,73 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any, Self
 
 from etl.cli import main
-from etl.load import embedded
+from etl.load.embedded import Embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import duckdb
 
 LONGEST = 60
 """Seconds that a process may take."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a process."""
+
+    status: int
+    """Its exit status; below 0 the signal that ended it."""
+    took: float
+    """Seconds."""
+    out: str
+    err: str
+    points: str
+    """What it came to at which it could have been killed, each on a line."""
+
+
+class Runner:
+    """Starts commands that end when told to; a context manager."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    def __enter__(self) -> Self:
+        pipe = subprocess.PIPE
+        environment = self._environment | {
+            name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], env=environment, stdin=pipe, stdout=pipe, text=True
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def run(self, *arguments: str, **order: Any) -> Ended:
+        """Run a command to its end.
+
+        `at` kills it before that point, counted from 1, `before` before the first point of that name; `after` sends it
+        `signal` when so many seconds have passed; `limit` is the largest file in bytes that it may write;
+        `environment` is added to its own.
+        """
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"arguments": arguments} | order) + "\n")
+        self._process.stdin.flush()
+        return Ended(**json.loads(self._process.stdout.readline()))
 
 
 class Connection:
@@ -57,9 +107,20 @@ class Connection:
 
 
 def watch(point: Callable[[str], None]) -> None:
-    """Make a point of every statement, commit, close, copy, sync, removal and rename."""
-    connect = embedded._connect
-    embedded._connect = lambda *places: Connection(connect(*places), point)  # type: ignore[assignment]
+    """Make a point of every statement, commit, close, copy, sync, removal and rename, and of all that takes a lease."""
+    homes: list[Any] = [Embedded]
+    steps: list[tuple[Any, str]] = [
+        (shutil, "copyfile"),
+        (os, "fsync"),
+        (Path, "chmod"),
+        (Path, "unlink"),
+        (Path, "replace"),
+    ]
+    if find_spec("duckdb_extension_ducklake"):
+        homes.append(importlib.import_module("etl.load.lake").InLake)
+        steps.append((importlib.import_module("psycopg").Connection, "execute"))
+    for kind in homes:
+        kind.connect = lambda home, connect=kind.connect: Connection(connect(home), point)
 
     def before(owner: Any, name: str) -> None:
         real = getattr(owner, name)
@@ -70,7 +131,7 @@ def watch(point: Callable[[str], None]) -> None:
 
         setattr(owner, name, call)
 
-    for owner, name in ((shutil, "copyfile"), (os, "fsync"), (Path, "chmod"), (Path, "unlink"), (Path, "replace")):
+    for owner, name in steps:
         before(owner, name)
 
 
@@ -88,6 +149,7 @@ def run(order: dict[str, Any], told: Path) -> None:
         if count == order.get("at") or name == order.get("before"):
             os.kill(os.getpid(), signal.SIGKILL)
 
+    os.environ.update(order.get("environment", {}))
     watch(point)
     if "limit" in order:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], order["limit"]))
@@ -114,7 +176,7 @@ def carry_out(order: dict[str, Any]) -> dict[str, Any]:
             run(order, told)
         if "after" in order:
             time.sleep(order["after"])
-            os.kill(process, order["signal"])
+            os.kill(process, order.get("signal", signal.SIGKILL))
         status = waited(process)
         took = time.monotonic() - started
         text = {name: (told / name).read_text() for name in ("out", "err", "points") if (told / name).exists()}

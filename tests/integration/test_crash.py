@@ -11,17 +11,25 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Timer
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 
+from etl.places import Lake
 from etl.report.inventory import open_published
 from etl.simulator import FAULTS, Account, Simulator
 
-DYING = Path(__file__).with_name("dying.py")
+from .conftest import Lab
+from .dying import Ended, Runner
+
+if TYPE_CHECKING:
+    from conftest import Lakes
+
+    from etl.places import Place
+
 KEYS = {"ONE": "sk-one", "TWO": "sk-two", "THREE": "sk-three"}
 FILES = 40
 HELD = 30
@@ -58,72 +66,50 @@ where totals.files <> (select count(*) from files) or totals.bytes <> (select su
 """What no log may say, however a run ended."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What became of a process."""
-
-    status: int
-    took: float
-    out: str
-    err: str
-    points: str
-
-
-class Runner:
-    """Starts processes of the command line that end when told to."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-
-    def run(self, *arguments: str, **order: Any) -> Ended:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps({"arguments": arguments} | order) + "\n")
-        self._process.stdin.flush()
-        return Ended(**json.loads(self._process.stdout.readline()))
-
-
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Runner]:
-    command = [sys.executable, str(DYING)]
-    environment = KEYS | {"PATH": os.environ["PATH"]}
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
-        yield Runner(process)
-        assert process.stdin
-        process.stdin.close()
+    with Runner(KEYS) as runner:
+        yield runner
 
 
 class Wreck:
     """A store to which bad things happen, and the accounts that it should tell of."""
 
-    def __init__(self, folder: Path, simulator: Simulator, runner: Runner) -> None:
+    def __init__(self, folder: Path, simulator: Simulator, runner: Runner, lakes: "Lakes | None") -> None:
         self.folder = folder
         self.simulator = simulator
         self.runner = runner
+        self.lakes = lakes
+        """Where it is a lake; a file where this is None."""
         self.published = folder / "inventory.duckdb"
         self.store = folder / "inventory.writer.duckdb"
         self.wal = folder / "inventory.writer.duckdb.wal"
+        self.place: Place = self.published
         self.changes: Counter[tuple[str, str]] = Counter()
         """What must be in the log, each once, by credential and kind."""
         self.random = random.Random(1)  # noqa: S311 - repeatable is wanted
         self.accounts = {name: Account(FILES, seed=place) for place, name in enumerate(("one", "two", "three"))}
         simulator.accounts |= {f"sk-{name}": account for name, account in self.accounts.items()}
         self.config = folder.parent / "inventory.yaml"
-        self.config.write_text(json.dumps(self._settings()))
+        self.anew()
         for name in self.accounts:
             self.changes[name, "baseline"] = FILES
 
-    def _settings(self) -> dict[str, Any]:
+    def _configure(self) -> None:
         credentials = [
             {"name": name, "type": "openai", "base_url": self.simulator.url, "api_key": f"${{{name.upper()}}}"}
             for name in self.accounts
         ]
         http = {"requests_per_second": 10_000, "attempts": 2}
-        return {"store": str(self.published), "http": http, "credentials": credentials}
+        store: Any = str(self.place)
+        if isinstance(self.place, Lake):
+            store = {"ducklake": {"catalog": "${LAKE_CATALOG}", "data_path": self.place.data_path}}
+        self.config.write_text(json.dumps({"store": store, "http": http, "credentials": credentials}))
 
     def run(self, *arguments: str, **order: Any) -> Ended:
-        return self.runner.run("--config", str(self.config), *(arguments or ("sync",)), **order)
+        environment = {"LAKE_CATALOG": self.place.url} if isinstance(self.place, Lake) else {}
+        words = ("--config", str(self.config), *(arguments or ("sync",)))
+        return self.runner.run(*words, environment=environment, **order)
 
     def live(self) -> None:
         """Let one known file of each account go, another change, one go that is there, and a new one come."""
@@ -160,7 +146,7 @@ class Wreck:
     @contextmanager
     def reading(self) -> Iterator[Any]:
         """Read the published database, which is whole."""
-        with open_published(self.published) as inventory:
+        with open_published(self.place) as inventory:
 
             def rows(sql: str) -> list[dict[str, Any]]:
                 found: list[dict[str, Any]] = inventory.query(sql).read_all().to_pylist()
@@ -174,15 +160,34 @@ class Wreck:
         with self.reading() as rows:
             assert len(rows("from files")) == len(self.accounts) * FILES
 
-    def files(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.folder.iterdir()}
+    def anew(self) -> None:
+        """Begin with a store that is not there yet."""
+        if self.lakes:
+            self.place = self.lakes.new(self.folder / "lake", empty=True)
+        else:
+            self.put({})
+        self._configure()
 
-    def put(self, files: dict[str, bytes]) -> None:
-        """Put the folder back to what it was."""
+    def kept(self) -> Any:
+        """Keep what the store is now, for `put`."""
+        if self.lakes and isinstance(self.place, Lake):
+            return self.lakes.copied(self.place, self.folder.parent / "kept")
+        return self.files()
+
+    def put(self, kept: Any) -> None:
+        """Put the store back to what it was."""
+        if self.lakes:
+            self.place = self.lakes.copied(kept, self.folder / "lake")
+            self._configure()
+            return
         for path in self.folder.iterdir():
             path.unlink()
-        for name, content in files.items():
+        for name, content in kept.items():
             (self.folder / name).write_bytes(content)
+
+    def files(self) -> dict[str, bytes]:
+        """The folder, where the store is a file."""
+        return {path.name: path.read_bytes() for path in self.folder.iterdir()}
 
 
 @pytest.fixture
@@ -191,7 +196,7 @@ def wreck(tmp_path: Path, runner: Runner) -> Iterator[Wreck]:
     folder = tmp_path / "data"
     folder.mkdir()
     with Simulator(page_limit=20) as simulator:
-        wreck = Wreck(folder, simulator, runner)
+        wreck = Wreck(folder, simulator, runner, Lab.lakes)
         ended = wreck.run()
         assert (ended.status, ended.err) == (0, "")
         wreck.hold()
@@ -200,7 +205,7 @@ def wreck(tmp_path: Path, runner: Runner) -> Iterator[Wreck]:
 
 def one_sentence(ended: Ended) -> str:
     """What a failed command says: one line, and no traceback."""
-    assert ended.status == 1, ended
+    assert ended.status == 1, ended.err + ended.points
     assert "Traceback" not in ended.err
     [line] = ended.err.splitlines()
     return line
@@ -228,6 +233,8 @@ def test_a_run_that_is_killed_at_any_boundary_is_made_good_by_the_next(
             assert ended.status == -signal.SIGKILL, (point, ended)
             wreck.is_whole()
             wreck.made_good()
+    if wreck.lakes:
+        return
     assert sorted(path.name for path in wreck.folder.iterdir()) == [
         "inventory.duckdb",
         "inventory.writer.duckdb",
@@ -236,12 +243,12 @@ def test_a_run_that_is_killed_at_any_boundary_is_made_good_by_the_next(
 
 
 def test_a_first_run_that_is_killed_at_any_boundary_is_made_good_by_the_next(wreck: Wreck) -> None:
-    wreck.put({})
+    wreck.anew()
     wreck.changes["three", "baseline"] = FILES - HELD
     points = wreck.run().points.splitlines()
     for at, point in enumerate(points, start=1):
         if point in BOUNDARIES:
-            wreck.put({})
+            wreck.anew()
             assert wreck.run(at=at).status == -signal.SIGKILL
             wreck.made_good(held=0)
 
@@ -275,17 +282,39 @@ def test_a_run_that_waits_for_a_silent_server_ends_on_sigterm(wreck: Wreck) -> N
         assert [row["status"] for row in rows("from runs order by run_id")][-2:] == ["interrupted", "partial"]
 
 
+@pytest.mark.lake
+def test_a_run_whose_catalogue_goes_away_at_a_random_moment_says_so_and_is_made_good_by_the_next(
+    wreck: Wreck, pytestconfig: pytest.Config
+) -> None:
+    wreck.made_good()
+    took = wreck.run().took
+    assert wreck.lakes
+    told = []
+    for _ in range(pytestconfig.getoption("--kills")):
+        wreck.live()
+        cut = Timer(wreck.random.uniform(0, took), wreck.lakes.cut)
+        cut.start()
+        ended = wreck.run()
+        cut.join()
+        if ended.err:
+            told.append(one_sentence(ended))
+        wreck.is_whole()
+        wreck.made_good()
+    sys.stdout.write("\n".join(told))
+    assert told
+
+
 @pytest.mark.parametrize("decision", ["approve", "reject"])
 def test_a_decision_that_is_killed_at_any_boundary_is_taken_whole_or_not_at_all(
     wreck: Wreck, pytestconfig: pytest.Config, decision: str
 ) -> None:
     wreck.made_good()
-    files = wreck.files()
+    held = wreck.kept()
     points = wreck.run(decision, "three").points.splitlines()
     everywhere = pytestconfig.getoption("--kills") >= len(points)
     for at, point in enumerate(points, start=1):
         if everywhere or point in BOUNDARIES:
-            wreck.put(files)
+            wreck.put(held)
             assert wreck.run(decision, "three", at=at).status == -signal.SIGKILL
             with wreck.reading():
                 pass
@@ -298,6 +327,7 @@ def test_a_decision_that_is_killed_at_any_boundary_is_taken_whole_or_not_at_all(
                 wreck.made_good()
 
 
+@pytest.mark.embedded
 def test_a_log_that_a_power_cut_left_short_or_damaged_is_made_good_or_told(wreck: Wreck) -> None:
     wreck.made_good()
     wreck.live()
@@ -321,6 +351,7 @@ def test_a_log_that_a_power_cut_left_short_or_damaged_is_made_good_or_told(wreck
             wreck.is_true()
 
 
+@pytest.mark.embedded
 def test_a_damaged_store_says_how_it_is_restored_from_what_was_published(wreck: Wreck) -> None:
     wreck.made_good()
     files = wreck.files()
@@ -340,6 +371,7 @@ def test_a_damaged_store_says_how_it_is_restored_from_what_was_published(wreck: 
     assert told >= 3
 
 
+@pytest.mark.embedded
 def test_a_store_of_a_newer_version_is_left_alone_in_one_sentence(wreck: Wreck) -> None:
     with duckdb.connect(str(wreck.store)) as connection:
         connection.execute("insert into schema_versions values (99, now())")
@@ -349,6 +381,7 @@ def test_a_store_of_a_newer_version_is_left_alone_in_one_sentence(wreck: Wreck) 
     wreck.is_whole()
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("more", [-2_000_000, -1, 0, 4_000, 300_000])
 def test_a_file_that_may_not_grow_fails_a_run_in_one_sentence_and_loses_nothing(wreck: Wreck, more: int) -> None:
     wreck.live()
@@ -359,6 +392,7 @@ def test_a_file_that_may_not_grow_fails_a_run_in_one_sentence_and_loses_nothing(
     wreck.made_good()
 
 
+@pytest.mark.embedded
 def test_a_first_run_that_finds_no_room_says_so_and_the_next_begins_anew(wreck: Wreck) -> None:
     for limit in (4_096, 300_000, 1_000_000):
         wreck.put({})
@@ -380,9 +414,9 @@ def mounted(folder: Path, *options: str) -> Iterator[None]:
 
 
 def test_a_full_disk_fails_a_run_in_one_sentence_and_loses_nothing(wreck: Wreck) -> None:
-    files = wreck.files()
+    kept = wreck.kept()
     with mounted(wreck.folder, "size=12m"):
-        wreck.put(files)
+        wreck.put(kept)
         filler = wreck.folder / "filler"
         for left in (0, 100_000, 3_000_000):
             free = shutil.disk_usage(wreck.folder).free
@@ -397,9 +431,9 @@ def test_a_full_disk_fails_a_run_in_one_sentence_and_loses_nothing(wreck: Wreck)
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_in_one_sentence(wreck: Wreck) -> None:
-    files = wreck.files()
+    kept = wreck.kept()
     with mounted(wreck.folder, "size=30m"):
-        wreck.put(files)
+        wreck.put(kept)
         subprocess.run(["mount", "-o", "remount,ro", str(wreck.folder)], check=True)  # noqa: S607
         assert re.search("Read-only file system", one_sentence(wreck.run()))
         wreck.is_whole()
