@@ -73,9 +73,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class Lakes:
-    """A PostgreSQL of the tests' own, on a socket in a folder of its own, and the lakes in it."""
+    """A PostgreSQL of the tests' own, and the lakes in it; a context manager.
 
-    def __init__(self, folder: Path) -> None:
+    It listens on a socket in its folder; and where it is given an address of this machine, there.
+    """
+
+    def __init__(self, folder: Path, address: str = "") -> None:
         self.folder = folder
         self._count = 0
         owner = "postgres" if os.geteuid() == 0 else None
@@ -85,7 +88,14 @@ class Lakes:
         data = folder / "data"
         made: list[str | Path] = [programs / "initdb", "--auth=trust", "--username=postgres", "--no-sync", "-D", data]
         subprocess.run(made, check=True, stdout=subprocess.DEVNULL, user=owner, group=owner)
-        options = {"listen_addresses": "", "unix_socket_directories": folder, "fsync": "off", "shared_buffers": "32MB"}
+        if address:
+            (data / "pg_hba.conf").write_text("local all all trust\nhost all all samenet trust\n")
+        options = {
+            "listen_addresses": address,
+            "unix_socket_directories": folder,
+            "fsync": "off",
+            "shared_buffers": "32MB",
+        }
         settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         command: list[str | Path] = [programs / "postgres", "-D", data, *settings]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, user=owner, group=owner)

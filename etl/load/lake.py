@@ -23,9 +23,9 @@ from etl.load.home import mended, whole
 
 try:
     import psycopg
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.conninfo import make_conninfo
 
-    from etl.load.leases import Leases, connect
+    from etl.load.leases import Leases, connect, reaching
 except ImportError:
     raise ConfigError("a store on DuckLake needs more; run: pip install 'llm-file-inventory[lake]'") from None
 
@@ -204,11 +204,13 @@ def _script(name: str) -> str:
     return resources.files("etl.load").joinpath("sql", f"{name}.sql").read_text()
 
 
-_FROM_POSTGRES = re.compile(r'Failed to execute query ".*": ERROR:\s+([^\n]+)', re.DOTALL)
+_FROM_POSTGRES = re.compile(
+    r'(?:Failed to execute query ".*": ERROR:\s+|Unable to connect to Postgres at ".*": )([^\n]+)', re.DOTALL
+)
 _FROM_CATALOG = re.compile(r"Failed to (?:commit|flush|execute|prepare|describe).*: (\w[^\n]+)", re.DOTALL)
 _CONFLICT = re.compile("duplicate key|UNIQUE constraint|[Cc]onflict|database is locked")
 _LOST = re.compile(
-    "from DuckLake|DuckLake transaction|Failed to (?:execute|prepare)|server closed the connection"
+    "from DuckLake|DuckLake transaction|Failed to (?:execute|prepare)|Unable to connect|server closed the connection"
     "|terminating connection|consuming input failed|unsuccessful query result|transaction is aborted"
     "|INTERNAL Error|database has been invalidated"
 )
@@ -275,14 +277,14 @@ def _packaged(extension: str) -> str:
 def _secrets(lake: Lake) -> Iterator[str]:
     """Yield what tells DuckDB how to reach the lake: what it is told this way, it shows to nobody."""
     options = {"data_path": lake.data_path, "metadata_path": f"sqlite:{lake.catalog.absolute()}"}
-    reaching = ""
+    how = ""
     if lake.url:
-        known = conninfo_to_dict(lake.url)
+        known = reaching(lake)
         named = {"host": "host", "port": "port", "user": "user", "password": "password", "dbname": "database"}
         yield _secret("catalog", "postgres", {named[key]: value for key, value in known.items() if key in named})
-        options["metadata_path"] = " ".join(f"{key}={value}" for key, value in known.items() if key not in named)
-        reaching = ", metadata_parameters map {'TYPE': 'postgres', 'SECRET': 'catalog'}"
-    yield _secret("lake", "ducklake", options, reaching)
+        options["metadata_path"] = make_conninfo(**{key: value for key, value in known.items() if key not in named})
+        how = ", metadata_parameters map {'TYPE': 'postgres', 'SECRET': 'catalog'}"
+    yield _secret("lake", "ducklake", options, how)
     if settings := lake.ducklake.s3:
         yield _secret("files", "s3", settings.revealed())
 

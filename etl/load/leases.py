@@ -13,6 +13,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from etl.errors import StoreBusy, StoreError, redact
 
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 
     from etl.places import Lake
 
-_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+_PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "options": (
+        "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=30s"
+    ),
+}
+"""So that either side of a connection with the catalogue notices within half a minute that the other one is gone."""
 
 _LOST = (
     "the session with the lake's catalogue was lost, and with it the right to write; nothing more is written;"
@@ -151,13 +162,16 @@ class Leases:
         return taken | (set(names) - set(fresh))
 
 
+def reaching(lake: Lake) -> dict[str, Any]:
+    """Return how to connect to the PostgreSQL of a lake's catalogue, as libpq names it; what its URL says counts."""
+    return {**_PATIENCE, **conninfo_to_dict(lake.url or "")}
+
+
 def connect(lake: Lake) -> psycopg.Connection[Any]:
     """Connect to the PostgreSQL of a lake's catalogue; StoreError where that cannot be."""
     name = f"{socket.gethostname()[:36]} (process {os.getpid()})"
     try:
-        session = psycopg.connect(
-            lake.url or "", autocommit=True, connect_timeout=10, application_name=name, **_KEEPALIVES
-        )
+        session = psycopg.connect(**reaching(lake) | {"application_name": name}, autocommit=True)
         session.execute(_text("session"))
     except (psycopg.Error, UnicodeError) as error:
         told = redact(str(error).strip().splitlines()[0], lake.secrets())

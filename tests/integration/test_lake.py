@@ -5,7 +5,6 @@ import os
 import random
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from etl.sync import sync
 from etl.web.query import limited
 
 from .conftest import HTTP, TOKEN, Lab, Row, direct
+from .hosts import Host, many, names
 from .model.machine import Inventory
 from .test_model import STEPS
 
@@ -58,41 +58,6 @@ def shared(lab: Lab, lake: Lake) -> Lab:
     """The usual lab, with its inventory in a lake."""
     lab.place = lake
     return lab
-
-
-def names(count: int) -> list[str]:
-    return [f"team-{number}" for number in range(count)]
-
-
-def many(simulator: Simulator, count: int, files: int = 12) -> list[Row]:
-    """Credentials of one server, each with an account of its own."""
-    for number, name in enumerate(names(count)):
-        simulator.accounts[f"sk-{name}"] = Account(files, seed=number)
-    return [direct(simulator, f"sk-{name}", name=name) for name in names(count)]
-
-
-class Host:
-    """Another host: its commands, as processes of their own."""
-
-    def __init__(self, folder: Path, lake: Lake, credentials: list[Row], **settings: Any) -> None:
-        folder.mkdir()
-        self.config = folder / "inventory.yaml"
-        self.secrets = {one["name"].upper().replace("-", "_"): one["api_key"] for one in credentials}
-        self.environment = os.environ | self.secrets | {"LAKE_CATALOG": str(lake.url)}
-        credentials = [one | {"api_key": f"${{{name}}}"} for one, name in zip(credentials, self.secrets, strict=True)]
-        store = {"ducklake": {"catalog": "${LAKE_CATALOG}", "data_path": lake.data_path}}
-        self.config.write_text(json.dumps({"store": store, "http": HTTP, "credentials": credentials} | settings))
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        said = words if "--config" in words else ("--config", str(self.config), *words)
-        command = [sys.executable, "-c", "from etl.cli import main; main()", *said]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, env=self.environment, stdout=pipe, stderr=pipe, text=True)
-
-    def run(self, *words: str) -> tuple[int, str, str]:
-        with self.start(*words) as process:
-            said, complained = process.communicate(timeout=120)
-        return process.returncode, said, complained
 
 
 def rows(place: Lake | Path, sql: str) -> list[Row]:
@@ -599,7 +564,7 @@ def test_where_the_leader_dies_another_service_takes_over(
 ) -> None:
     place = shared.place
     assert isinstance(place, Lake)
-    often = {"serve": {"port": 0}, "schedule": "every 1s", "log": {"format": "json"}}
+    often: Row = {"serve": {"port": 0}, "schedule": "every 1s", "log": {"format": "json"}}
     host = Host(tmp_path / "host", place, many(simulator, 2), **often)
     leader = host.start("serve")
     took = []
