@@ -23,7 +23,8 @@ Row = dict[str, Any]
 Files = dict[str, Row]
 
 DAY = timedelta(days=1)
-NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+"""Near the time that DuckDB itself reads, which nobody can set."""
 SINCE = NOW - 7 * DAY
 RUNS = [NOW - 20 * DAY, NOW - 10 * DAY, NOW - 5 * DAY, NOW - timedelta(minutes=5)]
 """Two before the period, two in it."""
