@@ -108,6 +108,7 @@ format: $(READY) ## let ruff rewrite what it can
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade
 lock: $(READY) ## resolve the dependencies anew
 	$(LOCK) pyproject.toml --extra otel --group dev -o requirements.lock
+	$(LOCK) pyproject.toml --extra lake --extra otel --group build -o config/deploy/lake.lock
 	$(LOCK) tests/lake.in -o tests/lake.txt
 	$(LOCK) tests/ray.in --constraint requirements.lock -o tests/ray.txt
 	$(LOCK) tests/peers.in -o tests/peers.txt

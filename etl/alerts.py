@@ -11,7 +11,6 @@ Each channel is told on its own: what one did not take is tried there again, and
 from __future__ import annotations
 
 import logging
-import os
 import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from urllib.parse import unquote
 import msgspec
 
 from etl.errors import ConfigError, FileInventoryError, StoreError, redact
+from etl.load.notes import notes
 from etl.report import ReportFormat
 from etl.report.inventory import edition, open_published
 from etl.report.report import report, written
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from etl.config import Config
+    from etl.load.notes import Beside, InCatalog
     from etl.load.store import RuleResult
     from etl.places import Place
 
@@ -459,8 +460,9 @@ class Alerts:
         self._look_at = monotonic() + LOOK
         self._check_at = 0.0
         self._trouble: str | None = None
-        self._state = _beside(config().store)
-        self._told = _load(self._state)
+        self._notes = notes(config().store, "alerts")
+        self._told: dict[str, dict[str, Told]] = {}
+        self._led = False
         self._stop = Event()
         self._thread = Thread(target=self._run, name="alerts", daemon=True)
 
@@ -490,7 +492,11 @@ class Alerts:
     def _tick(self, config: Config) -> None:
         if config is not self._taken:
             self._take(config)
-        if not self._channels or not self._leads():
+        leads = bool(self._channels) and self._leads()
+        if leads and not self._led:
+            self._told = _load(self._notes)  # what another one told meanwhile
+        self._led = leads
+        if not leads:
             return
         with suppress(StoreError):  # what cannot be read now is read next time; the service tells of it
             self._look(config)
@@ -536,34 +542,23 @@ class Alerts:
             log.info("alert sent", extra={"channel": channel.title, "title": message.title})
         if known != self._told.get(channel.key, {}):
             self._told = {key: self._told.get(key, {}) for key in self._channels} | {channel.key: known}
-            _save(self._state, self._told)
-
-
-def _beside(place: Place) -> Path:
-    """Return where it is kept what was told: beside a database; beside a lake, where this host keeps its state."""
-    if isinstance(place, Path):
-        return place.with_suffix(".alerts.json")
-    return Path(os.environ.get("STATE_DIRECTORY", "data")) / "inventory.alerts.json"
+            _save(self._notes, self._told)
 
 
 _STATE = msgspec.json.Decoder(dict[str, dict[str, Told]])
 
 
-def _load(path: Path) -> dict[str, dict[str, Told]]:
-    """Read what channels were told; what cannot be read was not told."""
+def _load(kept: Beside | InCatalog) -> dict[str, dict[str, Told]]:
+    """Read what channels were told; what cannot be read was not told. StoreError where it can be read later."""
     try:
-        return _STATE.decode(path.read_bytes())
-    except FileNotFoundError:
-        return {}
+        return _STATE.decode(kept.read() or b"{}")
     except (OSError, ValueError) as error:
-        log.warning("what was told before cannot be read, and may be told again", extra={"error": f"{path}: {error}"})
+        log.warning("what was told before cannot be read, and may be told again", extra={"error": f"{kept}: {error}"})
         return {}
 
 
-def _save(path: Path, told: Mapping[str, Mapping[str, Told]]) -> None:
-    fresh = path.with_name(f".{path.name}.fresh")
+def _save(kept: Beside | InCatalog, told: Mapping[str, Mapping[str, Told]]) -> None:
     try:
-        fresh.write_bytes(msgspec.json.encode(told))
-        fresh.replace(path)
-    except OSError as error:
-        log.warning("what was told cannot be kept, and may be told again", extra={"error": f"{path}: {error.strerror}"})
+        kept.write(msgspec.json.encode(told))
+    except (OSError, StoreError) as error:
+        log.warning("what was told cannot be kept, and may be told again", extra={"error": f"{kept}: {error}"})

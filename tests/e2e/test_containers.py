@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -20,9 +22,13 @@ from etl.config import Config, load_config
 from etl.report.inventory import open_published
 from etl.simulator import Account, Simulator
 
+if TYPE_CHECKING:
+    from conftest import Lakes
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "config/deploy"
 CONFIG = (DEPLOY / "inventory.yaml").read_text()
+README = (DEPLOY / "README.md").read_text()
 UNIT = (DEPLOY / "file-inventory.service").read_text()
 USER = 10001
 KEY, TOKEN = "sk-the-key-of-acme", "let-me-in"
@@ -106,12 +112,14 @@ def test_the_image_starts_the_service_as_nobody_special() -> None:
 class Image:
     """What the steps of the Dockerfile give, without an engine: the same commands, in other folders."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **arguments: str) -> None:
         self.folder, self.tree = folder, folder / "tree"
+        chosen = dict(word.split("=") for word in shlex.split(last("ARG"))) | arguments
         for name in ("source", "root", "data", "secrets", "config"):
             (folder / name).mkdir()
         os.chown(folder / "data", USER, USER)
         self._copy()
+        shutil.copy(ROOT / chosen["LOCK"], folder / "source/requirements.lock")
         places = {"/wheels": f"{folder}/wheels", "/opt/file-inventory": str(self.tree), "python -m": "$PYTHON -m"}
         for name, step in instructions():
             if name == "RUN" and "python" in step:
@@ -119,7 +127,7 @@ class Image:
                 subprocess.run(
                     ["/bin/bash", "-euc", script],
                     cwd=folder / "source",
-                    env=os.environ | {"PYTHON": sys.executable},
+                    env=os.environ | chosen | {"PYTHON": sys.executable},
                     check=True,
                     capture_output=True,
                     timeout=500,
@@ -214,6 +222,31 @@ def test_the_steps_of_the_image_give_a_service_that_needs_no_more_than_its_volum
     assert published.stat().st_uid == USER
     with open_published(published) as inventory:
         assert inventory.query("select count(*) as files from files").read_all().to_pylist() == [{"files": 30}]
+
+
+@pytest.mark.lake
+def test_the_image_for_a_lake_keeps_an_inventory_in_one(
+    tmp_path_factory: pytest.TempPathFactory, lakes: "Lakes"
+) -> None:
+    [arguments] = re.findall(r"--build-arg LOCK=(\S+) --build-arg EXTRAS=(\S+)", README)
+    image = Image(tmp_path_factory.mktemp("image"), **dict(zip(("LOCK", "EXTRAS"), arguments, strict=True)))
+    command = json.loads(last("ENTRYPOINT"))
+    with (
+        TemporaryDirectory(prefix="reachable-") as folder,
+        type(lakes)(Path(folder), "127.0.0.1") as reachable,
+        Simulator({KEY: Account(30, seed=1)}) as simulator,
+    ):
+        lake = reachable.new(Path("/data/lake"), empty=True)
+        secrets = image.folder / "secrets"
+        (secrets / "lake_catalog").write_text(str(lake.url).replace("@/", "@127.0.0.1/").partition("?")[0])
+        for name, secret in (("openai_api_key", KEY), ("serve_token", TOKEN)):
+            (secrets / name).write_text(secret)
+        [store] = re.findall(r"```yaml\n(store:\n.+?)```", README, re.DOTALL)
+        config = CONFIG.replace("http://gateway:8787/v1", simulator.url).replace("store: /data/inventory.duckdb", store)
+        config = config.replace("s3://bucket/inventory", "/data/lake")
+        (image.folder / "config/inventory.yaml").write_text(config)
+        assert "30 files" in image.run(*command, "sync")[1]
+        assert "30" in image.run(*command, "query", "select count(*) from files")[1]
 
 
 # Compose

@@ -170,8 +170,12 @@ def test_what_the_page_tells_to_type_works_and_a_backup_can_be_restored(workplac
 def test_the_page_installs_as_the_image_does() -> None:
     dockerfile = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
     steps = re.findall(r"(python -m .+?) *(?:&&|$)", dockerfile.split("\nFROM ")[1], re.MULTILINE)
+    chosen = '"llm-file-inventory[${EXTRAS}]"'
     assert blocks("console")[0].splitlines() == [
-        step.replace("python -m", "python3 -m").replace("/wheels", "wheels") for step in steps
+        step.replace("python -m", "python3 -m")
+        .replace("/wheels", "wheels")
+        .replace(chosen, "'llm-file-inventory[otel]'")
+        for step in steps
     ]
 
 
@@ -181,7 +185,7 @@ def test_the_page_names_every_file() -> None:
 
 
 def test_the_page_scrapes_as_prometheus_reads_it(tmp_path: Path) -> None:
-    [scrape] = blocks("yaml")
+    scrape, *_ = blocks("yaml")
     path = tmp_path / "prometheus.yml"
     path.write_text(scrape.replace("/etc/prometheus/serve_token", str(tmp_path / "token")))
     (tmp_path / "token").write_text(TOKEN)

@@ -199,6 +199,7 @@ def test_a_failure_and_its_recovery_reach_a_webhook_once(lab: Lab, simulator: Si
     ]
 
 
+@pytest.mark.embedded
 def test_a_restart_tells_nothing_twice_and_what_is_damaged_was_not_told(
     lab: Lab, simulator: Simulator, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -218,6 +219,26 @@ def test_a_restart_tells_nothing_twice_and_what_is_damaged_was_not_told(
     state.write_bytes(state.read_bytes()[:-5])
     assert (restarted(), restarted()) == (2, 2)
     assert said(caplog) == ["what was told before cannot be read, and may be told again"]
+
+
+def test_who_leads_next_tells_nothing_twice_and_what_is_over(
+    lab: Lab, simulator: Simulator, receiver: Receiver
+) -> None:
+    config = alerted(lab, simulator, receiver.url)
+    simulator.faults[TOKEN] = FAULTS["unauthorized"]
+    leads = [True, False]
+    with Alerts(lambda: config, lambda: leads[0]), Alerts(lambda: config, lambda: leads[1]):
+        lab.sync(config)
+        until(lambda: len(receiver.taken) == 1)
+        leads[:] = False, True
+        lab.sync(config)
+        settle()
+        settle()
+        assert len(receiver.taken) == 1
+        simulator.faults.clear()
+        lab.sync(config)
+        until(lambda: len(receiver.taken) == 2)
+    assert "is listed again" in receiver.taken[1]["title"]
 
 
 def test_what_is_not_taken_is_tried_again(

@@ -1,0 +1,1 @@
+select (select notes from file_inventory_notes where name = %(name)s)
