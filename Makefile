@@ -44,17 +44,19 @@ test: $(READY) tests/gateway/node_modules/.ready $(OTHERS) ## run all tests
 	$(BIN)/coverage run -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/integration/test_ray.py $(PYTEST_ARGS)
 	$(RAY) $(BIN)/coverage run -m pytest tests/integration/test_ray.py $(PYTEST_ARGS)
 	PYTHONPATH=$$(echo $(CURDIR)/.duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit/test_store.py tests/unit/test_upgrade.py tests/unit/test_query.py tests/unit/test_output.py tests/integration/test_runs.py $(PYTEST_ARGS)
-	PYTHONPATH=$(LAKE) $(BIN)/coverage run -m pytest $(LOST) $(LAKE_TESTS) --numprocesses=2 $(PYTEST_ARGS)
+	PYTHONPATH=$(LAKE) $(BIN)/coverage run -m pytest $(LOST) $(LEADS) $(LAKE_TESTS) --numprocesses=2 $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=97
 
 LAKE = $$(echo $(CURDIR)/.lake/lib/python3*/site-packages)
 LAKE_TESTS = --store=lake tests/integration/test_lake.py tests/integration/test_doubts.py
+LEADS = tests/integration/test_alerts.py::test_who_leads_next_tells_nothing_twice_and_what_is_over
 LOST = tests/integration/test_hosts.py::test_what_a_lost_host_holds_is_free_within_half_a_minute
 ROUNDS ?= 50
 lake: $(READY) .lake/.ready ## whole runs on a lake: faults, 50 leaders killed, 50 rounds of two hosts at once, hosts lost
 	PYTHONPATH=$(LAKE) $(BIN)/python -m pytest $(LAKE_TESTS) $(addprefix tests/integration/test_,runs.py hosts.py) --rounds=$(ROUNDS) --durations=5 $(PYTEST_ARGS)
-	PYTHONPATH=$(LAKE) $(BIN)/python -m pytest --store=lake $(addprefix tests/integration/test_,faults.py api.py files_api.py crash.py) --kills=$(KILLS) $(PYTEST_ARGS)
+	PYTHONPATH=$(LAKE) $(BIN)/python -m pytest --store=lake $(addprefix tests/integration/test_,faults.py api.py files_api.py alerts.py crash.py) tests/e2e/test_containers.py --kills=$(KILLS) $(PYTEST_ARGS)
+	PYTHONPATH=tests:$(LAKE) $(BIN)/python -m integration.model --store lake --seed $(SEED) --steps 500
 
 check: $(READY) ## lint, format, types, layers, shipped schema
 	$(BIN)/ruff check

@@ -127,7 +127,7 @@ class Image:
                 subprocess.run(
                     ["/bin/bash", "-euc", script],
                     cwd=folder / "source",
-                    env=os.environ | chosen | {"PYTHON": sys.executable},
+                    env=os.environ | chosen | {"PYTHON": sys.executable, "PYTHONPATH": ""},
                     check=True,
                     capture_output=True,
                     timeout=500,

@@ -19,6 +19,7 @@ from etl import alerts, cli
 from etl.alerts import Alerts, Condition, conditions
 from etl.config import Config
 from etl.errors import ConfigError
+from etl.load.notes import notes
 from etl.report.rules import check
 from etl.simulator import FAULTS, Account, Simulator
 
@@ -102,8 +103,8 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def told(config: Config, lab: Lab) -> list[Condition]:
-    broken = [result for result in check(lab.path, config) if result.state != "kept"]
-    return conditions(lab.path, config, broken)
+    broken = [result for result in check(lab.place, config) if result.state != "kept"]
+    return conditions(lab.place, config, broken)
 
 
 # What holds
@@ -292,10 +293,12 @@ def test_a_reload_is_taken_up(lab: Lab, simulator: Simulator, receiver: Receiver
     assert len(receiver.taken) == 1
 
 
+@pytest.mark.embedded
 def test_a_rule_that_takes_long_holds_nothing_up_at_the_end(lab: Lab, simulator: Simulator, receiver: Receiver) -> None:
     slow = {"name": "slow", "message": "Slow.", "query": "select count(*) from range(10000000000) a, range(100) b"}
     simulator.accounts[TOKEN] = Account(3, seed=1)
-    config = lab.config(direct(simulator), alerts={"to": [receiver.url]}, rules=[slow])
+    limits = {"query_timeout": "2s"}
+    config = lab.config(direct(simulator), alerts={"to": [receiver.url]}, rules=[slow], serve=limits)
     with Alerts(lambda: config):
         lab.sync(config)
         time.sleep(0.5)
@@ -327,7 +330,7 @@ def test_no_secret_is_told_kept_or_logged(
     [message] = receiver.taken
     assert message["message"] == "rule leak (warning): Beware of [redacted]. 1 offender: key=[redacted]"
     logged = "".join(str(record.__dict__) for record in caplog.records)
-    kept = "".join(path.read_text() for path in lab.path.parent.glob("*alerts*"))
+    kept = str(notes(lab.place, "alerts").read())
     assert "rule leak" in kept
     assert not [text for secret in (KEY, TOKEN) for text in (logged, kept, str(message)) if secret in text]
 
@@ -421,6 +424,7 @@ def test_a_report_is_sent_again_to_a_channel_that_does_not_take_it(
     assert receiver.tried <= alerts.TRIES + 1
 
 
+@pytest.mark.embedded
 def test_a_report_needs_a_channel(
     lab: Lab, simulator: Simulator, tmp_path: Path, capsys: pytest.CaptureFixture[str], receiver: Receiver
 ) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from conftest import Lakes
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -18,8 +21,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Drive an inventory beside a model that knows the truth.")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--store", choices=["file", "lake"], default="file", help="what the inventories are kept in")
     parser.add_argument("--no-shrink", action="store_true", help="report the first failure as it is")
     asked = parser.parse_args()
+    if asked.store == "lake":
+        with TemporaryDirectory(prefix="lakes-") as folder, Lakes(Path(folder)) as Inventory.lakes:
+            _drive(asked)
+    else:
+        _drive(asked)
+
+
+def _drive(asked: argparse.Namespace) -> None:
     phases = [Phase.generate] if asked.no_shrink else [Phase.generate, Phase.shrink]
     few = settings(
         max_examples=EXAMPLES,

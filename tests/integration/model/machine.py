@@ -189,9 +189,9 @@ class Inventory(RuleBasedStateMachine):
     """What may happen, and what must be true after it."""
 
     did: ClassVar[Counter[str]] = Counter()
+    """What all machines of this process went through."""
     lakes: ClassVar[Lakes | None] = None
     """Where each history has an inventory of its own; a file where this is None."""
-    """What all machines of this process went through."""
 
     def __init__(self) -> None:
         super().__init__()
