@@ -5,6 +5,7 @@ FileInventoryError
 ├── QueryError              the SQL of a query is wrong
 ├── StoreError              the store cannot be used
 │   ├── StoreBusy           another process writes to it
+│   ├── NothingPublished    no run has published anything there yet
 │   └── NothingHeld         no deletions wait for a decision
 └── ListingError            a listing ended early; `reason` is its one-word cause
     ├── Refused             the server said no: 401, 403, 404, another 4xx, a spent quota
@@ -95,6 +96,10 @@ class StoreBusy(StoreError):
         super().__init__(message)
         self.service = service
         """URL of the service that holds the store and takes work for it."""
+
+
+class NothingPublished(StoreError):
+    """No run has published an inventory there yet."""
 
 
 class NothingHeld(StoreError):

@@ -241,6 +241,8 @@ class Service:
 
     def _lead_if_nobody_does(self) -> None:
         led, self.leads = self.leads, self._store.lead()
+        if led and not self.leads:
+            log.warning("this service leads no more: its session with the catalogue of the lake was lost")
         if self.leads and not led:
             log.info("this service leads from now on")
             self._plan()

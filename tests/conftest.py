@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -98,20 +99,29 @@ class Lakes:
         }
         settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         command: list[str | Path] = [programs / "postgres", "-D", data, *settings]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, user=owner, group=owner)
+        self._start = partial(subprocess.Popen, command, stderr=subprocess.DEVNULL, user=owner, group=owner)
 
     def __enter__(self) -> Self:
-        deadline = time.monotonic() + SECONDS_TO_START
-        while not (self.folder / ".s.PGSQL.5432").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        self.start()
         self.sql("create database fresh", "postgres", tries=100)
         with Store(self._place("fresh", self.folder / "unused")):
             pass
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait()
+        self.stop(signal.SIGINT)
+
+    def start(self) -> None:
+        """Start it, for the first time or after `stop`."""
+        self._process = self._start()
+        deadline = time.monotonic() + SECONDS_TO_START
+        while not (self.folder / ".s.PGSQL.5432").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def stop(self, number: signal.Signals = signal.SIGQUIT) -> None:
+        """End it; at once, as a crash does."""
+        self._process.send_signal(number)
+        self._process.wait()
 
     def sql(self, sql: str, database: str, tries: int = 1) -> list[Any]:
         """Run one statement; PostgreSQL may still be starting, or a session of a database may not have ended yet."""

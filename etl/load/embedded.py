@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 
-from etl.errors import StoreBusy, StoreError
+from etl.errors import NothingPublished, StoreBusy, StoreError
 from etl.load.alone import Alone
 from etl.load.home import mended, whole
 from etl.load.keep import drop_older, keep, kept_at
@@ -106,15 +106,17 @@ class Copy:
         self._path = path
 
     def version(self) -> tuple[int, int]:
-        """Tell one published copy from another; StoreError where there is none."""
+        """Tell one published copy from another; NothingPublished where there is none."""
         try:
             status = self._path.stat()
-        except OSError:
-            raise StoreError(f"{self._path}: {NOTHING}") from None
+        except FileNotFoundError:
+            raise NothingPublished(f"{self._path}: {NOTHING}") from None
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from None
         return status.st_ino, status.st_mtime_ns
 
     def published_at(self) -> datetime:
-        """Tell when it was published; StoreError where nothing is."""
+        """Tell when it was published; NothingPublished where nothing is."""
         return datetime.fromtimestamp(self.version()[1] / 1e9, UTC)
 
     def connect(self, **limits: str | int) -> duckdb.DuckDBPyConnection:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import duckdb
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
-from etl.errors import ConfigError, StoreError, redact
+from etl.errors import ConfigError, NothingPublished, StoreError, redact
 from etl.load.alone import Alone
 from etl.load.embedded import NOTHING
 from etl.load.guard import Guard
@@ -131,11 +131,11 @@ class Snapshot:
         self._lake = lake
 
     def version(self) -> tuple[int, int]:
-        """Tell one snapshot from another; StoreError where there is none."""
+        """Tell one snapshot from another; NothingPublished where there is none."""
         return self._newest()[0], 0
 
     def published_at(self) -> datetime:
-        """Tell when it was committed; StoreError where nothing was."""
+        """Tell when it was committed; NothingPublished where nothing was."""
         return self._newest()[1]
 
     def connect(self, **limits: str | int) -> duckdb.DuckDBPyConnection:
@@ -175,7 +175,7 @@ class Snapshot:
         except psycopg.Error as error:
             raise self._unreadable(error) from None
         if not found or found[0] < _WITH_TABLES:
-            raise StoreError(f"{self._lake}: {NOTHING}")
+            raise NothingPublished(f"{self._lake}: {NOTHING}")
         return found
 
     @contextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from etl.errors import ConfigError, QueryError, StoreError, nearest
+from etl.errors import ConfigError, NothingPublished, QueryError, StoreError, nearest
 from etl.load.home import shown
 
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ def open_published(place: str | Place, as_of: datetime | None = None, **limits: 
         limits: Settings of DuckDB for this reader, such as memory_limit and threads.
 
     Raises:
-        StoreError: Nothing has been published there, or it cannot be opened.
+        NothingPublished: No run has published anything there yet.
+        StoreError: It cannot be opened.
         ConfigError: Nothing was known yet at that time.
     """
     published = _shown(place)
@@ -146,8 +147,8 @@ def published_at(place: Place) -> datetime:
 
 
 def edition(place: Place) -> tuple[int, int] | None:
-    """Tell one published inventory from another; None where there is none."""
-    with suppress(StoreError):
+    """Tell one published inventory from another; None where there is none, StoreError where that cannot be told."""
+    with suppress(NothingPublished):
         return shown(place).version()
     return None
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import HTMLResponse
 
+from etl.errors import StoreError
 from etl.report.html import environment
 from etl.report.inventory import edition
 from etl.web.control import control
@@ -35,8 +36,11 @@ def page(request: Request, template: str, code: int = 200, **values: Any) -> HTM
 
 
 def version(request: Request) -> str:
-    """Name the copy of the inventory that is published now; empty where none is."""
-    found = edition(control(request).config.store)
+    """Name the copy of the inventory that is published now; empty where none is, `?` where that cannot be told."""
+    try:
+        found = edition(control(request).config.store)
+    except StoreError:
+        return "?"
     return "-".join(map(str, found)) if found else ""
 
 

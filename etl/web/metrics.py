@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Platf
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from etl.errors import FileInventoryError
+from etl.errors import FileInventoryError, NothingPublished
 from etl.load.embedded import Embedded
 from etl.load.home import shown
 from etl.load.store import Outcome, Run
@@ -155,7 +155,8 @@ class Activity:
 class Reading:
     """What one published copy holds."""
 
-    copy: tuple[int, int]
+    copy: tuple[int, int] | None
+    """None where nothing is published."""
     credentials: list[Row]
     totals: Row
     rules: list[Row]
@@ -177,18 +178,23 @@ class Standing(Collector):
         """Yield every gauge; what only a published inventory tells has no sample without one."""
         config = self._control.config
         reading = self._read(config.store)
-        ready = reading is not None and self._control.alive and not self._control.stopping.is_set()
+        ready = bool(reading and reading.copy) and self._control.alive and not self._control.stopping.is_set()
         yield _gauge("ready", "1 where the inventory can be read, and the service is alive and not stopping.", ready)
         yield from _of_service(self._control)
         yield from _of_store(config.store)
-        known = reading or Reading((0, 0), [], {}, [])
-        yield from _of_credentials(_current(known.credentials, config, time.time()))
-        yield from (_gauge(name, meaning, known.totals.get(name)) for name, meaning in OF_TOTALS.items())
-        yield from _of_rules(known.rules, {rule.name for rule in config.rules})
+        if reading is None:
+            return
+        yield from _of_credentials(_current(reading.credentials, config, time.time()))
+        yield from (_gauge(name, meaning, reading.totals.get(name)) for name, meaning in OF_TOTALS.items())
+        yield from _of_rules(reading.rules, {rule.name for rule in config.rules})
 
     def _read(self, path: Place) -> Reading | None:
+        """Read what is published, which is nothing before the first run; None where it cannot be read."""
         with self._lock, suppress(OSError, FileInventoryError):
-            copy = shown(path).version()
+            try:
+                copy = shown(path).version()
+            except NothingPublished:
+                return Reading(None, [], {}, [])
             if self._reading is None or self._reading.copy != copy:
                 self._reading = _reading(path, copy)
             return self._reading

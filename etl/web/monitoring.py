@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter, Request
@@ -10,8 +11,8 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from etl.errors import FileInventoryError
-from etl.report.inventory import edition, open_published
+from etl.errors import FileInventoryError, NothingPublished
+from etl.report.inventory import open_published
 from etl.web.control import Controlled, control
 from etl.web.errors import Refusal, documented
 from etl.web.metrics import Metrics
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from etl.web.control import Control
 
 router = APIRouter(tags=["monitoring"])
+
+_UNREADABLE = {
+    True: "the published database cannot be read; approve, reject or the next run replaces it",
+    False: "the lake cannot be read; it can be as soon as its catalogue and its files can be reached again",
+}
+"""By whether the store is a file; anybody may read it, so it names no place."""
 
 
 class State(BaseModel):
@@ -43,15 +50,13 @@ def readyz(service: Controlled) -> State:
     """Tell whether the inventory can be asked: something is published, and the service is not stopping."""
     if service.stopping.is_set():
         raise Refusal(503, "the service is stopping; ask again when it is back")
-    if edition(service.config.store) is None:
-        raise Refusal(503, "nothing is published yet; the first run does it")
     try:
         with open_published(service.config.store, threads=1) as inventory:
             inventory.query("select count(*) from runs").read_all()
+    except NothingPublished:
+        raise Refusal(503, "nothing is published yet; the first run does it") from None
     except FileInventoryError:
-        raise Refusal(
-            503, "the published database cannot be read; approve, reject or the next run replaces it"
-        ) from None
+        raise Refusal(503, _UNREADABLE[isinstance(service.config.store, Path)]) from None
     return State()
 
 

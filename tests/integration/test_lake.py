@@ -6,8 +6,8 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from threading import Timer
@@ -30,6 +30,7 @@ from etl.web.query import limited
 from .conftest import HTTP, TOKEN, Lab, Row, direct
 from .hosts import Host, many, names
 from .model.machine import Inventory
+from .serving import serving
 from .test_model import STEPS
 
 if TYPE_CHECKING:
@@ -403,6 +404,38 @@ def test_what_must_never_be_is_told_in_a_sentence(shared: Lab, simulator: Simula
     shared.place = shared.path
 
 
+def test_while_the_catalogue_is_away_a_service_says_so_and_then_it_goes_on(
+    shared: Lab, lakes: "Lakes", simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = shared.config(*many(simulator, 1))
+    shared.sync(config)
+    with serving(config) as site:
+
+        def until(done: Callable[[], bool]) -> None:
+            deadline = time.monotonic() + 30
+            while not done():
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+        assert site.client.get("/readyz").status_code == 200
+        lakes.stop()
+        try:
+            until(lambda: "this service leads no more" in caplog.text)
+            told = {path: site.client.get(path) for path in ("/healthz", "/readyz", "/", "/api/status", "/metrics")}
+            assert [answer.status_code for answer in told.values()] == [200, 503, 503, 503, 200]
+            assert "the lake cannot be read" in told["/readyz"].text
+            for path in ("/", "/api/status"):
+                assert "catalogue cannot be reached" in told[path].text
+            assert "file_inventory_ready 0.0" in told["/metrics"].text
+            assert "file_inventory_credential_stale{" not in told["/metrics"].text
+            assert PASSWORD not in "".join(answer.text for answer in told.values()) + caplog.text
+        finally:
+            lakes.start()
+        until(lambda: site.client.get("/readyz").status_code == 200 and site.service.leads)
+        assert site.service.sync((), "api").result(60).status == "complete"
+        assert "12 files" in site.client.get("/").text
+
+
 # Upkeep
 
 
@@ -537,15 +570,6 @@ def test_a_move_that_is_cut_off_leaves_nothing_and_can_be_made_again(
 
 
 # One leads
-
-
-@contextmanager
-def serving(host: Host) -> Iterator[subprocess.Popen[str]]:
-    with host.start("serve") as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def heard(process: subprocess.Popen[str], words: str, within: float = 60) -> float:
