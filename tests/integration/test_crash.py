@@ -304,6 +304,23 @@ def test_a_run_whose_catalogue_goes_away_at_a_random_moment_says_so_and_is_made_
     assert told
 
 
+@pytest.mark.lake
+def test_upkeep_that_is_killed_at_any_moment_leaves_the_lake_as_it_was(
+    wreck: Wreck, pytestconfig: pytest.Config
+) -> None:
+    wreck.made_good()
+    upkeep = wreck.run("upkeep")
+    assert (upkeep.status, upkeep.err) == (0, "")
+    points = upkeep.points.splitlines()
+    orders: list[dict[str, float]] = [{"at": at} for at in range(1, len(points) + 1)]
+    orders += [{"after": wreck.random.uniform(0, upkeep.took)} for _ in range(pytestconfig.getoption("--kills"))]
+    for order in orders:
+        wreck.live()
+        wreck.made_good()
+        wreck.run("upkeep", **order)
+        wreck.is_true()
+
+
 @pytest.mark.parametrize("decision", ["approve", "reject"])
 def test_a_decision_that_is_killed_at_any_boundary_is_taken_whole_or_not_at_all(
     wreck: Wreck, pytestconfig: pytest.Config, decision: str
