@@ -167,12 +167,9 @@ class Snapshot:
         return guard
 
     def _newest(self) -> tuple[int, datetime]:
-        found: tuple[int, datetime] | None
         try:
             found = _in_postgres(self._lake) if self._lake.url else _in_file(self._lake)
-        except (psycopg.errors.UndefinedTable, sqlite3.Error):
-            found = None
-        except psycopg.Error as error:
+        except (psycopg.Error, sqlite3.Error) as error:
             raise self._unreadable(error) from None
         if not found or found[0] < _WITH_TABLES:
             raise NothingPublished(f"{self._lake}: {NOTHING}")
@@ -189,13 +186,19 @@ class Snapshot:
         return StoreError(f"{self._lake} cannot be read: {_told(error, self._lake)}")
 
 
-def _in_postgres(lake: Lake) -> Any:
-    with closing(connect(lake)) as session:
-        return session.execute(_script("catalog/snapshot")).fetchone()
+def _in_postgres(lake: Lake) -> tuple[int, datetime] | None:
+    found: tuple[int, datetime] | None = None
+    with closing(connect(lake)) as session, suppress(psycopg.errors.UndefinedTable):
+        found = session.execute(_script("catalog/snapshot")).fetchone()
+    return found
 
 
-def _in_file(lake: Lake) -> Any:
+def _in_file(lake: Lake) -> tuple[int, datetime] | None:
+    if not lake.catalog.exists():
+        return None
     with closing(sqlite3.connect(f"{lake.catalog.absolute().as_uri()}?mode=ro", uri=True)) as catalog:
+        if not catalog.execute("select 1 from sqlite_master where name = 'ducklake_snapshot'").fetchone():
+            return None
         snapshot, at = catalog.execute(_script("catalog/snapshot")).fetchone()
     return snapshot, datetime.fromisoformat(at).astimezone(UTC)
 

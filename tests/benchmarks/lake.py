@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from cases import OTHERS
-from conftest import Lakes
+from conftest import Lakes, database_of
 
 from etl.config import Config
 from etl.load.store import open_inventory
+from etl.places import Lake, Upkeep
 from etl.report.inventory import open_published
 from etl.transform.listing import Listing
 from etl.transform.record import SCHEMA
@@ -81,8 +82,11 @@ def _merged(config: Config, size: int) -> dict[str, float]:
 
 
 def growth(lakes: Lakes, runs: int) -> Iterator[dict[str, Any]]:
-    """A catalogue over many runs of which each changes something, with upkeep after every hundredth."""
-    with _stored(lakes, "lake") as config, open_inventory(config) as store:
+    """A catalogue over many runs of which each changes something, with upkeep after every hundredth.
+
+    Snapshots are kept for a minute, which is about as many runs as a week has at a run every hour and a quarter.
+    """
+    with _stored(lakes, "lake", keep_snapshots="1m") as config, open_inventory(config) as store:
         for run in range(1, runs + 1):
             began = time.perf_counter()
             _run(store, config, _listed(SMALL, 10, run))
@@ -96,7 +100,8 @@ def growth(lakes: Lakes, runs: int) -> Iterator[dict[str, Any]]:
 
 
 def _catalogue(lakes: Lakes, config: Config) -> dict[str, int]:
-    database = str(config.store.url).rpartition("?")[0].rpartition("/")[2]  # type: ignore[union-attr]
+    assert isinstance(config.store, Lake)
+    database = database_of(config.store)
     [(size,)] = lakes.sql("select pg_database_size(current_database())", database)
     [(snapshots,)] = lakes.sql("select count(*) from ducklake_snapshot", database)
     [(files,)] = lakes.sql("select count(*) from ducklake_data_file where end_snapshot is null", database)
@@ -131,9 +136,12 @@ def _asked(config: Config, sql: str) -> float:
 
 
 @contextmanager
-def _stored(lakes: Lakes, kind: str) -> Iterator[Config]:
+def _stored(lakes: Lakes, kind: str, **upkeep: str) -> Iterator[Config]:
     with tempfile.TemporaryDirectory() as folder:
         place = lakes.new(Path(folder) / "lake") if kind == "lake" else Path(folder) / "inventory.duckdb"
+        if isinstance(place, Lake) and upkeep:
+            often = place.ducklake.model_copy(update={"upkeep": Upkeep.model_validate(upkeep)})
+            place = place.model_copy(update={"ducklake": often})
         credential = {"name": "bench", "type": "openai", "base_url": "http://127.0.0.1:9/v1"}
         yield Config.model_validate({"credentials": [credential]}).model_copy(update={"store": place})
 

@@ -629,3 +629,6 @@ def test_a_catalogue_in_a_file_is_for_one_writer_and_many_readers(lab: Lab, simu
         for inventory in (one, other):
             assert inventory.query("select count(*) as n from files").read_all().to_pylist() == [{"n": 24}]
     assert lab.rows("select count(*) as n from files") == [{"n": 25}]
+    catalog.write_bytes(b"spoilt" * 100)
+    with pytest.raises(StoreError, match="cannot be read: file is not a database"):
+        lab.rows("from files")
