@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -76,6 +75,8 @@ def pages(get: Get, credential: AzureOpenAICredential) -> Iterator[Page]:
     return whole(get, "openai/files", holder=credential.file_provider, **asked)
 
 
-_place = partial(below, "openai/v1/files")
+def _place(_credential: AzureOpenAICredential, file_id: str) -> str:
+    return below("openai/v1/files", file_id)
+
 
 AZURE_OPENAI = Provider("azure-openai", AzureOpenAICredential, headers, pages, READING, _place)

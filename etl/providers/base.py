@@ -331,8 +331,8 @@ class Provider:
     """Yield every page; returning means that the end was proven, EndNotProven that it was not."""
     reading: Reading
     """What the fields of a record mean."""
-    place: Callable[[str], str] = lambda file_id: below("files", file_id)
-    """Where the file of an id is, below the base URL."""
+    place: Callable[[Any, str], str] = lambda _credential, file_id: below("files", file_id)
+    """Where the file of an id is, below the base URL of a credential."""
     unsupported: Callable[[int, Json], bool] = lambda _status, _body: False
     """Whether this refusal (HTTP status, JSON body) means that no file list exists behind the route."""
     behind: Callable[[Any], Provider | None] = lambda _credential: None

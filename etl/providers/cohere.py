@@ -5,7 +5,6 @@ https://docs.cohere.com/reference/list-datasets; cohere 7.3.1, datasets/client.p
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -89,4 +88,9 @@ READING = Reading(
 )
 """The parts hold signed URLs. `mime_type` and `expires_at` are not told."""
 
-COHERE = Provider("cohere", CohereCredential, headers, pages, READING, partial(below, "datasets"))
+
+def _place(_credential: CohereCredential, file_id: str) -> str:
+    return below("datasets", file_id)
+
+
+COHERE = Provider("cohere", CohereCredential, headers, pages, READING, _place)

@@ -70,4 +70,9 @@ READING = Reading(
 )
 """The id is the whole name, `accounts/.../datasets/...`. Sizes, `purpose`, `mime_type`, `expires_at` are not told."""
 
-FIREWORKS = Provider("fireworks", FireworksCredential, headers, pages, READING, quote)
+
+def _place(_credential: FireworksCredential, name: str) -> str:
+    return quote(name)
+
+
+FIREWORKS = Provider("fireworks", FireworksCredential, headers, pages, READING, _place)

@@ -64,7 +64,7 @@ READING = Reading(
 """The id is the whole name, `files/...`, as the API wants it back. Sizes are digits in text. `purpose` is not told."""
 
 
-def _place(file_id: str) -> str:
+def _place(_credential: GeminiCredential, file_id: str) -> str:
     return below("files", file_id.removeprefix("files/"))
 
 

@@ -6,11 +6,12 @@ https://openrouter.ai/docs/api-reference/files; openrouter 1.3.84, files.py and 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
+from urllib.parse import urlencode
 
 from pydantic import Field
 
 from etl.errors import EndNotProven
-from etl.providers.base import Credential, HeaderValue, Provider, Secret, Url, bearer, sent
+from etl.providers.base import Credential, HeaderValue, Provider, Secret, Url, bearer, below, sent
 from etl.providers.paging import followed, last_id, more, token
 from etl.transform.record import Reading
 
@@ -82,4 +83,11 @@ READING = Reading(
 )
 """`purpose` and `status` only of files at OpenAI, `mime_type` only of others; `expires_at` is not told."""
 
-OPENROUTER = Provider("openrouter", OpenRouterCredential, headers, pages, READING)
+
+def _place(credential: OpenRouterCredential, file_id: str) -> str:
+    asked = {"provider": credential.provider, "workspace_id": credential.workspace_id}
+    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    return below("files", file_id) + (f"?{query}" if query else "")
+
+
+OPENROUTER = Provider("openrouter", OpenRouterCredential, headers, pages, READING, _place)

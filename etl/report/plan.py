@@ -113,7 +113,7 @@ def _headers(credential: Credential) -> Iterator[str]:
 
 
 def _url(credential: Credential, file_id: str) -> str:
-    return f"{credential.base_url}/{adapter(credential).place(file_id)}"
+    return f"{credential.base_url}/{adapter(credential).place(credential, file_id)}"
 
 
 def _told(row: Row) -> str:

@@ -37,6 +37,7 @@ class State(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", responses=documented(503))
 async def healthz(request: Request) -> State:
     """Tell whether the service is alive: restart it where it is not. Asks no thread that could be busy."""
@@ -45,6 +46,7 @@ async def healthz(request: Request) -> State:
     return State()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=documented(503))
 def readyz(service: Controlled) -> State:
     """Tell whether the inventory can be asked: something is published, and the service is not stopping."""

@@ -254,8 +254,10 @@ def test_a_service_that_stops_is_not_ready(lab: Lab, simulator: Simulator, accou
     lab.sync(config)
     with serving(config) as site:
         assert site.client.get("/readyz").json() == {"status": "ok"}
+        assert [site.client.head(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
         site.service.stop()
         response = site.client.get("/readyz")
+        assert site.client.head("/readyz").status_code == 503
         assert Scrape(site.client)("ready") == 0
     assert response.status_code == 503
     assert response.json()["error"]["message"] == "the service is stopping; ask again when it is back"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etl.config import load_config
+from etl.config import Config, load_config
 from etl.errors import ConfigError, EndNotProven, ListingError, WrongShape
 from etl.extract.http import LONGEST_WAIT, retry_delay
 from etl.providers import PROVIDERS, adapter
@@ -331,18 +331,22 @@ def test_together_says_what_is_wrong_with_a_file(report: Any, details: str | Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "file_id", "place"),
+    ("kind", "settings", "file_id", "place"),
     [
-        ("openai", "file-1", "files/file-1"),
-        ("openai", "../a?b", "files/..%2Fa%3Fb"),
-        ("azure-openai", "file-1", "openai/v1/files/file-1"),
-        ("gemini", "files/abc", "files/abc"),
-        ("fireworks", "accounts/acme/datasets/d", "accounts/acme/datasets/d"),
-        ("cohere", "a/b", "datasets/a%2Fb"),
+        ("openai", {}, "file-1", "files/file-1"),
+        ("openai", {}, "../a?b", "files/..%2Fa%3Fb"),
+        ("azure-openai", {"base_url": "https://acme.openai.azure.com"}, "file-1", "openai/v1/files/file-1"),
+        ("gemini", {}, "files/abc", "files/abc"),
+        ("fireworks", {"account_id": "acme"}, "accounts/acme/datasets/d", "accounts/acme/datasets/d"),
+        ("cohere", {}, "a/b", "datasets/a%2Fb"),
+        ("openrouter", {}, "file-1", "files/file-1"),
+        ("openrouter", {"provider": "openai", "workspace_id": "w 1"}, "f", "files/f?provider=openai&workspace_id=w+1"),
     ],
 )
-def test_a_file_is_found_below_the_base_url(kind: str, file_id: str, place: str) -> None:
-    assert PROVIDERS[kind].place(file_id) == place
+def test_a_file_is_found_below_the_base_url(kind: str, settings: dict[str, str], file_id: str, place: str) -> None:
+    one = {"name": "a", "type": kind, "api_key": "sk-1"} | settings
+    [credential] = Config.model_validate({"credentials": [one]}).credentials
+    assert PROVIDERS[kind].place(credential, file_id) == place
 
 
 # Hints
