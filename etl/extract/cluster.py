@@ -39,7 +39,7 @@ from etl.extract.fetch import fetch
 from etl.extract.http import Http
 from etl.extract.turns import LEASE, RemoteDealer, Turns
 from etl.transform.listing import Listing
-from etl.transform.record import SCHEMA, Rejected
+from etl.transform.record import SCHEMA, SET_ASIDE, Rejected
 from etl.transform.words import Verdict
 
 if TYPE_CHECKING:
@@ -285,17 +285,6 @@ def _news(done: SimpleQueue[Kept]) -> list[Kept]:
     return news
 
 
-_REJECTED = pa.schema(
-    [
-        ("page", pa.int64()),
-        ("position", pa.int64()),
-        ("reason", pa.string()),
-        ("record", pa.string()),
-        ("file_id", pa.string()),
-    ]
-)
-
-
 def _kept(number: int, listing: Listing, folder: Path) -> Kept:
     """Leave the records in the shared folder; a file that is there is whole."""
     bare = replace(listing, files=SCHEMA.empty_table(), rejected=())
@@ -304,7 +293,7 @@ def _kept(number: int, listing: Listing, folder: Path) -> Kept:
     name = f"{uuid4().hex}.parquet"
     try:
         if listing.rejected:
-            bad = pa.Table.from_pylist([asdict(one) for one in listing.rejected], _REJECTED)
+            bad = pa.Table.from_pylist([asdict(one) for one in listing.rejected], SET_ASIDE)
             _write(bad, _beside(folder / name))
         _write(listing.files, folder / name)
     except Exception as error:  # noqa: BLE001 - one bad listing never stops the others

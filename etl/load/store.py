@@ -28,7 +28,7 @@ from etl.errors import ConfigError, NothingHeld, StoreBusy, StoreError, nearest
 from etl.load.home import home
 from etl.load.keep import summed
 from etl.providers import WorkspaceCredential
-from etl.transform.record import INSTANT, SCHEMA
+from etl.transform.record import INSTANT, SCHEMA, SET_ASIDE
 from etl.transform.words import Change, Verdict
 
 if TYPE_CHECKING:
@@ -700,23 +700,8 @@ def _present(listings: Sequence[Listing]) -> pa.Table:
 
 
 def _bad(listings: Sequence[Listing]) -> pa.Table:
-    rows = [
-        {"credential": one.credential} | {name: getattr(bad, name) for name in _REJECTED.names[1:]}
-        for one in listings
-        for bad in one.rejected
-    ]
-    return pa.Table.from_pylist(rows, _REJECTED)
-
-
-_REJECTED = pa.schema(
-    [
-        ("credential", pa.string()),
-        ("page", pa.int64()),
-        ("position", pa.int64()),
-        ("reason", pa.string()),
-        ("record", pa.string()),
-    ]
-)
+    rows = [{"credential": one.credential} | asdict(bad) for one in listings for bad in one.rejected]
+    return pa.Table.from_pylist(rows, pa.schema([("credential", pa.string()), *SET_ASIDE]))
 
 
 def _outcomes(outcomes: Sequence[Outcome]) -> pa.Table:

@@ -89,3 +89,15 @@ class Rejected:
     """The record as JSON text."""
     file_id: str | None = None
     """Its id where that much could be read."""
+
+
+SET_ASIDE = pa.schema(
+    [
+        ("page", pa.int64()),
+        ("position", pa.int64()),
+        ("reason", pa.string()),
+        ("record", pa.string()),
+        ("file_id", pa.string()),
+    ]
+)
+"""Records set aside, as a table."""
