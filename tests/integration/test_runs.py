@@ -407,6 +407,7 @@ print(json.dumps([duckdb.__version__] + [
 """
 
 
+@pytest.mark.embedded
 def test_the_oldest_duckdb_that_is_supported_reads_the_same_rows(
     lab: Lab, simulator: Simulator, account: Account
 ) -> None:
