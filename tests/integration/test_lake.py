@@ -296,6 +296,17 @@ def test_two_hosts_list_different_credentials_at_once_and_a_third_reads(
         assert numbers["n"] == numbers["d"]
 
 
+def test_hosts_that_come_first_at_once_make_one_lake(lakes: "Lakes", tmp_path: Path, simulator: Simulator) -> None:
+    lake = lakes.new(tmp_path / "lake", empty=True)
+    credentials = many(simulator, 3)
+    hosts = [Host(tmp_path / f"host-{number}", lake, credentials) for number in range(3)]
+    working = [host.start("sync", name) for host, name in zip(hosts, names(3), strict=True)]
+    ends = [(process.communicate(), process.returncode) for process in working]
+    assert [status for _, status in ends] == [0, 0, 0], ends
+    assert rows(lake, "select count(*) as n, count(distinct credential) as c from files") == [{"n": 36, "c": 3}]
+    assert rows(lake, "select status, count(*) as n from runs group by status") == [{"status": "complete", "n": 3}]
+
+
 def test_what_is_being_listed_elsewhere_is_skipped_and_all_of_it_is_busy(
     shared: Lab, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
