@@ -43,7 +43,7 @@ test: $(READY) tests/gateway/node_modules/.ready $(OTHERS) ## run all tests
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/integration/test_ray.py $(PYTEST_ARGS)
 	$(RAY) $(BIN)/coverage run -m pytest tests/integration/test_ray.py $(PYTEST_ARGS)
-	PYTHONPATH=$$(echo $(CURDIR)/.duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit/test_store.py tests/unit/test_upgrade.py tests/unit/test_query.py tests/unit/test_output.py tests/integration/test_runs.py $(PYTEST_ARGS)
+	PYTHONPATH=$$(echo $(CURDIR)/.duckdb-1.5/lib/python3*/site-packages) $(BIN)/coverage run -m pytest tests/unit/test_store.py tests/unit/test_upgrade.py tests/unit/test_query.py tests/unit/test_output.py tests/integration/test_runs.py --numprocesses=2 $(PYTEST_ARGS)
 	PYTHONPATH=$(LAKE) $(BIN)/coverage run -m pytest $(LOST) $(LEADS) $(LAKE_TESTS) --numprocesses=2 $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=97
